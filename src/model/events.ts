@@ -1,0 +1,27 @@
+import type { ErrorData } from './errors.ts';
+import type { Plan, StepOutcome } from './plan.ts';
+
+/** Everything that a command reports while it runs. Renderers print these and decide nothing. */
+export type TsvEvent =
+  | { readonly type: 'waiting'; readonly forCommand: string; readonly pid: number; readonly since: string }
+  | { readonly type: 'plan'; readonly plan: Plan }
+  | { readonly type: 'step.start'; readonly id: number }
+  | { readonly type: 'step.progress'; readonly id: number; readonly text: string }
+  | {
+      readonly type: 'step.end';
+      readonly id: number;
+      readonly outcome: StepOutcome;
+      readonly ms: number;
+      readonly error?: ErrorData;
+    }
+  | {
+      readonly type: 'output';
+      readonly machine: string;
+      readonly step: string;
+      readonly stream: 'stdout' | 'stderr';
+      readonly text: string;
+    }
+  | { readonly type: 'notice'; readonly machine?: string; readonly text: string }
+  | { readonly type: 'warning'; readonly machine?: string; readonly text: string };
+
+export type Emit = (event: TsvEvent) => void;

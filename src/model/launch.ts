@@ -1,0 +1,29 @@
+import type { ProcessRef } from './state.ts';
+
+/** A long-running helper or VM process that outlives the agent. */
+export interface LaunchRequest {
+  /** argv[0] is looked up in PATH. */
+  readonly argv: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Where it runs: in the sandbox's network namespace or in the caller's. */
+  readonly net: 'sandbox' | 'host';
+  /** File that gets stdout and stderr (appended); absent: /dev/null. */
+  readonly logFile?: string;
+  /** Open descriptors that the process finds as 3, 4, …, in this order. */
+  readonly fds?: readonly number[];
+}
+
+/** Starts processes detached: they live on when the agent dies. */
+export interface Launcher {
+  launch(request: LaunchRequest): Promise<ProcessRef>;
+  /** Resolves when the process is gone; at once if it is gone already. Works for processes that are no children. */
+  exited(process: ProcessRef): Promise<void>;
+  /** Sends a signal if, and only if, the process is still the same one. false: it is gone. */
+  kill(process: ProcessRef, signal: NodeJS.Signals): boolean;
+}
+
+/** TCP connections made inside the sandbox's network namespace. */
+export interface Dialler {
+  dial(host: string, port: number, options?: { timeoutMs?: number }): Promise<import('node:stream').Duplex>;
+}

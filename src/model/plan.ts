@@ -1,0 +1,29 @@
+/** One small idempotent action, with the names it works on. */
+export type Action =
+  | { readonly do: 'sandbox.ensure' }
+  | { readonly do: 'sandbox.remove' }
+  | { readonly do: 'network.ensure'; readonly network: string }
+  | { readonly do: 'network.remove'; readonly network: string }
+  | { readonly do: 'box.ensure'; readonly box: string; readonly kind: 'vm' | 'container' }
+  | { readonly do: 'machine.create'; readonly machine: string }
+  | { readonly do: 'machine.start'; readonly machine: string }
+  | { readonly do: 'machine.wait'; readonly machine: string }
+  | { readonly do: 'machine.provision'; readonly machine: string; readonly step: string }
+  | { readonly do: 'machine.healthy'; readonly machine: string }
+  | { readonly do: 'machine.stop'; readonly machine: string }
+  | { readonly do: 'machine.destroy'; readonly machine: string };
+
+export interface PlanNode {
+  /** 1, 2, 3 … in the order of the plan; dependencies always have a smaller id. */
+  readonly id: number;
+  readonly action: Action;
+  /** Why this is to be done, in a few words: `not running`, `box changed`. */
+  readonly cause: string;
+  readonly after: readonly number[];
+}
+
+export interface Plan {
+  readonly nodes: readonly PlanNode[];
+}
+
+export type StepOutcome = 'done' | 'failed' | 'skipped' | 'cancelled';

@@ -1,0 +1,126 @@
+import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Machine, MachineKind } from './project.ts';
+import type { MachineAddress, Observed, ProcessRef } from './state.ts';
+
+/** Everything a provider needs to know about one machine. */
+export interface MachineContext {
+  readonly machine: Machine;
+  readonly projectId: string;
+  readonly projectName: string;
+  /** `.ts-vm/machines/NAME`, made by the caller before `create` and removed by it after `destroy`. */
+  readonly dir: string;
+  /** Folder for this machine's sockets, short enough for sun_path. */
+  readonly runDir: string;
+  readonly box: BoxRef;
+  readonly addresses: readonly MachineAddress[];
+  /** The networks of `addresses`, by name. */
+  readonly networks: Readonly<
+    Record<
+      string,
+      { readonly bridge: string; readonly gateway: string; readonly prefix: number; readonly mode: 'nat' | 'isolated' }
+    >
+  >;
+  /** What `create` and the last `start` gave back. */
+  readonly memory: Readonly<Record<string, unknown>>;
+  readonly process: ProcessRef | undefined;
+}
+
+/** A box in the store, complete and frozen. Paths are absolute. */
+export interface BoxRef {
+  readonly name: string;
+  readonly digest: string;
+  /** Container boxes: the root file system's folder, owned through the user map. */
+  readonly rootfs?: string;
+  /** VM boxes. */
+  readonly disk?: { readonly path: string; readonly format: 'raw' | 'qcow2'; readonly virtualBytes: number };
+  readonly kernel?: string;
+  readonly initrd?: string;
+  /** Words for the kernel's command line, e.g. `root=/dev/vda rw`. */
+  readonly cmdline?: string;
+  /** The ordinary user of the box. */
+  readonly user: string;
+}
+
+export interface StartResult {
+  readonly process: ProcessRef;
+  readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
+}
+
+/** Something the host lacks or has, and the command that mends it. */
+export interface Requirement {
+  /** Stable word: `kvm`, `qemu`, `dnsmasq`, `subuid`, … */
+  readonly id: string;
+  readonly description: string;
+  readonly ok: boolean;
+  /** false: it works without, less well. */
+  readonly required: boolean;
+  readonly detail: string;
+  /** The exact command that mends it. */
+  readonly mend?: string;
+}
+
+/**
+ * One way to run a machine. Every method is idempotent, and says what "already so" gives back.
+ * A provider never writes the state: it returns what must be remembered.
+ */
+export interface Provider {
+  readonly kind: MachineKind;
+  /** Asks the host, changes nothing. Called by `doctor` and before anything is created. */
+  probe(): Promise<readonly Requirement[]>;
+  /** Pure. What this kind cannot do for this machine; empty when all is well. */
+  validate(machine: Machine): readonly string[];
+  /** Never throws for "absent". */
+  observe(context: MachineContext): Promise<Observed>;
+  /** Makes disks, keys, folders. Already there: keeps them. Returns what to remember. */
+  create(context: MachineContext): Promise<Readonly<Record<string, unknown>>>;
+  /** Returns when the process is up, not when it has booted. Already running: returns it. */
+  start(context: MachineContext, signal: AbortSignal, notice: (text: string) => void): Promise<StartResult>;
+  /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
+  stop(context: MachineContext, options: { force: boolean }): Promise<void>;
+  /** Removes what `create` and `start` made. Already gone: success. */
+  destroy(context: MachineContext): Promise<void>;
+  /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
+  connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
+}
+
+export interface ExecRequest {
+  readonly argv: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Absolute; absent: the user's home. */
+  readonly cwd?: string;
+  /** A name of the machine's /etc/passwd; absent: root. */
+  readonly user?: string;
+  /** A terminal of this size (in characters). */
+  readonly pty?: { readonly cols: number; readonly rows: number; readonly term: string };
+}
+
+export interface ExecResult {
+  /** Exit status, or 128 + signal number as a shell reports it. */
+  readonly code: number;
+  readonly signal?: string;
+}
+
+export interface ExecSession {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** With a pty this stream ends at once: a terminal has one output. */
+  readonly stderr: Readable;
+  resize(cols: number, rows: number): void;
+  /** `TERM`, `INT`, `KILL` …: without the SIG. */
+  signal(name: string): void;
+  /** Resolves once, after the process ended and its output was delivered. */
+  readonly exited: Promise<ExecResult>;
+}
+
+/** The one way that machines of both kinds are used: run, copy, connect. */
+export interface Transport {
+  exec(request: ExecRequest): Promise<ExecSession>;
+  /** Writes a file whole or not at all (temporary name, then rename). `owner`: `user[:group]`. */
+  put(content: Readable | Buffer, path: string, options?: { mode?: number; owner?: string }): Promise<void>;
+  get(path: string): Promise<Readable>;
+  /** A TCP connection to a port of the machine. */
+  dial(port: number): Promise<Duplex>;
+  /** Fires when the way in is gone: the machine ended or the connection broke. */
+  readonly closed: Promise<void>;
+  close(): void;
+}

@@ -1,0 +1,89 @@
+import type { Machine, Network } from './project.ts';
+
+/** A process that stays recognisable: the pid alone may be somebody else's after a while. */
+export interface ProcessRef {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks after boot. */
+  readonly startTime: string;
+  /** /proc/sys/kernel/random/boot_id, so that a reboot makes every reference stale. */
+  readonly bootId: string;
+}
+
+/** `.ts-vm/state.json`: all that is needed to find, use and destroy what exists, without the Tsfile. */
+export interface State {
+  readonly version: 1;
+  /** Grows by one with every write. */
+  readonly serial: number;
+  /** Random, made once per project folder. */
+  readonly projectId: string;
+  readonly projectDir: string;
+  readonly projectName: string;
+  /** `Project.digest` of the last `up`. */
+  readonly tsfileDigest: string;
+  readonly sandbox?: SandboxState;
+  readonly networks: Readonly<Record<string, NetworkState>>;
+  readonly machines: Readonly<Record<string, MachineState>>;
+}
+
+export interface SandboxState {
+  readonly holder: ProcessRef;
+  /** Whether the agent of this sandbox has the host's root rights. */
+  readonly rooted: boolean;
+  readonly dnsmasq?: ProcessRef;
+  readonly uplink?: ProcessRef;
+}
+
+export interface NetworkState {
+  readonly spec: Network;
+  /** CIDR, chosen or given. */
+  readonly subnet: string;
+  /** The bridge's own address: gateway and DNS server of its machines. */
+  readonly gateway: string;
+  /** Interface name of the bridge in the sandbox. */
+  readonly bridge: string;
+}
+
+export interface MachineAddress {
+  readonly network: string;
+  readonly address: string;
+  readonly mac: string;
+  /** Interface name inside the machine: eth0, eth1, … in the order of the Tsfile. */
+  readonly device: string;
+}
+
+export interface MachineState {
+  readonly spec: Machine;
+  /** Digest of the box that the machine was made from. */
+  readonly boxDigest: string;
+  readonly addresses: readonly MachineAddress[];
+  readonly createdAt: string;
+  /** The VM's QEMU or the container's PID 1, from start until a stop that was asked for. */
+  readonly process?: ProcessRef;
+  readonly startedAt?: string;
+  /** Set once the machine could be reached after its last start. */
+  readonly ready: boolean;
+  /** VMs: what it runs on and why, e.g. `{accel: 'tcg', reason: '/dev/kvm: …'}`. */
+  readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
+  /** Steps that succeeded, by step name. */
+  readonly steps: Readonly<Record<string, { readonly fingerprint: string; readonly doneAt: string }>>;
+  /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
+  readonly provider: Readonly<Record<string, unknown>>;
+}
+
+/** What is really there. An impossible combination does not type-check. */
+export type Observed =
+  | { readonly state: 'absent' }
+  | { readonly state: 'stopped' /** It should run: it ended without being asked. */; readonly unexpectedly: boolean }
+  | { readonly state: 'running'; readonly process: ProcessRef }
+  | { readonly state: 'broken'; readonly reasons: readonly string[] };
+
+/** One look at a project: its state file and reality, taken together. */
+export interface Observation {
+  readonly state: State | undefined;
+  /** For every machine in the state. */
+  readonly machines: Readonly<Record<string, Observed>>;
+  /** The holder is alive; without it no machine can be used. */
+  readonly sandboxAlive: boolean;
+  /** DNS and the way out run. Meaningless when the sandbox is not alive. */
+  readonly servicesAlive: boolean;
+}

@@ -1,0 +1,75 @@
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { TsvError } from '../../src/model/errors.ts';
+import { O, RESOLVE } from '../../src/sys/flags.ts';
+import { errnoName } from '../../src/sys/errno.ts';
+import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
+import type { UserIds } from './program.ts';
+
+/**
+ * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
+ * resolved as if its root were the root (openat2(2), RESOLVE_IN_ROOT), never beyond it. Returns a descriptor.
+ */
+export function openInside(initPid: number, path: string, flags: number, mode = 0): number {
+  const root = openSync(`/proc/${initPid}/root`, O.PATH | O.DIRECTORY);
+  try {
+    const how = Buffer.alloc(24);
+    how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
+    how.writeBigUInt64LE(BigInt(mode), 8);
+    how.writeBigUInt64LE(BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS), 16);
+    const relative = path.replace(/^\/+/, '') || '.';
+    const fd = withBytes(how, (address) => withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)));
+    if (fd < 0) {
+      const errno = errnoName(-fd);
+      throw new TsvError('TSV_SYSCALL', `${path}: ${errno === 'ENOENT' ? 'no such file or folder' : errno}`, { details: [errno] });
+    }
+    return fd;
+  } finally {
+    closeSync(root);
+  }
+}
+
+/** A small text file of the container; empty where there is none. */
+export function readInside(initPid: number, path: string): string {
+  let fd: number;
+  try {
+    fd = openInside(initPid, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
+  } catch {
+    return ''; // an image without that file
+  }
+  try {
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export interface PasswdEntry extends UserIds {
+  readonly name: string;
+  readonly home: string;
+  readonly shell: string;
+}
+
+/**
+ * A user of the container by name, `name:group`, or number, from its passwd(5) and group(5) files.
+ * @throws TSV_UNSUPPORTED when there is no such user: never falls back to root.
+ */
+export function lookUpUser(passwd: string, group: string, spec: string): PasswdEntry {
+  const [userText = '', groupText] = spec.split(':');
+  const rows = (text: string) => text.split('\n').map((line) => line.split(':'));
+  const number = (text: string) => (/^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 - 1 ? Number(text) : undefined);
+  const asId = number(userText);
+  const row = rows(passwd).find((fields) => fields.length >= 7 && (fields[0] === userText || (asId !== undefined && Number(fields[2]) === asId)));
+  if (row === undefined && asId === undefined) {
+    // An image may come without /etc/passwd; its root is still root.
+    if (userText === 'root') return { name: 'root', uid: 0, gid: 0, groups: [], home: '/root', shell: '/bin/sh' };
+    throw new TsvError('TSV_UNSUPPORTED', `the machine has no user '${userText}'`);
+  }
+  const name = row?.[0] ?? userText;
+  const groupRow = groupText === undefined ? undefined : rows(group).find((fields) => fields[0] === groupText);
+  const gid = groupText === undefined ? Number(row?.[3] ?? 0) : (number(groupText) ?? (groupRow === undefined ? undefined : Number(groupRow[2])));
+  if (gid === undefined) throw new TsvError('TSV_UNSUPPORTED', `the machine has no group '${groupText}'`);
+  const groups = rows(group)
+    .filter((fields) => fields.length >= 4 && (fields[3] ?? '').split(',').includes(name))
+    .map((fields) => Number(fields[2]));
+  return { name, uid: row === undefined ? (asId ?? 0) : Number(row[2]), gid, groups: [...new Set(groups)], home: row?.[5] || '/', shell: row?.[6] || '/bin/sh' };
+}

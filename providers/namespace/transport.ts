@@ -1,0 +1,228 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, createReadStream, createWriteStream, fchmodSync, fchownSync, fstatSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { basename, dirname } from 'node:path';
+import { type Duplex, PassThrough, Readable } from 'node:stream';
+import { finished, pipeline } from 'node:stream/promises';
+import { ReadStream } from 'node:tty';
+import { TsvError } from '../../src/model/errors.ts';
+import type { ExecRequest, ExecResult, ExecSession, Transport } from '../../src/model/provider.ts';
+import type { ProcessRef } from '../../src/model/state.ts';
+import { type ExitStatus, signalProcess, waitExit } from '../../src/sys/children.ts';
+import { O } from '../../src/sys/flags.ts';
+import { pipe } from '../../src/sys/fork.ts';
+import { processRef } from '../../src/sys/process.ts';
+import { signalNumber, signalName } from '../../src/sys/signals.ts';
+import { lookUpUser, openInside, readInside } from './inside.ts';
+import { execInContainer, openTerminal, resizeTerminal } from './runtime.ts';
+
+export interface ContainerTarget {
+  readonly name: string;
+  readonly process: ProcessRef;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly capabilities: readonly string[];
+  cgroupFolders(): string[];
+  /** Host id of a container's user or group id. */
+  idOutside(id: number): number;
+  dial(netns: string, port: number): Promise<Duplex>;
+}
+
+/** The way into a running container, without any server inside. */
+export class ContainerTransport implements Transport {
+  readonly closed: Promise<void>;
+  private readonly target: ContainerTarget;
+
+  constructor(target: ContainerTarget) {
+    this.target = target;
+    this.closed = waitExit(target.process.pid).then(() => undefined);
+  }
+
+  async exec(request: ExecRequest): Promise<ExecSession> {
+    const { target } = this;
+    const { pid } = target.process;
+    const user = lookUpUser(readInside(pid, '/etc/passwd'), readInside(pid, '/etc/group'), request.user ?? 'root');
+    const environment: Record<string, string> = {
+      ...target.environment,
+      HOME: user.home,
+      USER: user.name,
+      LOGNAME: user.name,
+      SHELL: user.shell,
+      ...(request.pty === undefined ? {} : { TERM: request.pty.term }),
+      ...request.env,
+    };
+    const common = {
+      name: target.name,
+      initPid: pid,
+      argv: request.argv,
+      env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+      cwd: request.cwd ?? user.home,
+      user,
+      capabilities: target.capabilities,
+      cgroupFolders: target.cgroupFolders(),
+    };
+    return request.pty === undefined ? this.execPiped(common) : this.execTerminal(common, request.pty);
+  }
+
+  private async execPiped(common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>): Promise<ExecSession> {
+    const [[inRead, inWrite], [outRead, outWrite], [errRead, errWrite]] = [pipe(), pipe(), pipe()];
+    let command: Awaited<ReturnType<typeof execInContainer>>;
+    try {
+      command = await execInContainer({ ...common, terminal: false, stdio: { stdin: inRead, stdout: outWrite, stderr: errWrite } });
+    } catch (error) {
+      for (const fd of [inWrite, outRead, errRead]) closeSync(fd);
+      throw error;
+    } finally {
+      for (const fd of [inRead, outWrite, errWrite]) closeSync(fd);
+    }
+    const stdin = new Socket({ fd: inWrite, readable: false, writable: true });
+    const stdout = new Socket({ fd: outRead, readable: true, writable: false });
+    const stderr = new Socket({ fd: errRead, readable: true, writable: false });
+    stdin.on('error', () => {}); // EPIPE: the command does not read its input any more
+    return {
+      stdin,
+      stdout,
+      stderr,
+      resize: () => {},
+      signal: signaller(command.pid),
+      exited: command.exited.then(async (status) => {
+        stdin.destroy();
+        await Promise.all([drained(stdout), drained(stderr)]);
+        return execResult(status);
+      }),
+    };
+  }
+
+  private async execTerminal(common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>, size: { cols: number; rows: number }): Promise<ExecSession> {
+    const master = openInside(common.initPid, '/dev/pts/ptmx', O.RDWR | O.NOCTTY);
+    const device = fstatSync(master).rdev;
+    if (device !== 0x502) {
+      closeSync(master);
+      throw new TsvError('TSV_UNSUPPORTED', `${common.name} has no working /dev/pts`); // something else was put in its place
+    }
+    const slave = openTerminal(master);
+    let command: Awaited<ReturnType<typeof execInContainer>>;
+    try {
+      resizeTerminal(master, size.cols, size.rows);
+      command = await execInContainer({ ...common, terminal: true, stdio: { stdin: slave, stdout: slave, stderr: slave } });
+    } catch (error) {
+      closeSync(master);
+      throw error;
+    } finally {
+      closeSync(slave);
+    }
+    const terminal = new ReadStream(master) as ReadStream & Duplex;
+    const stdout = new PassThrough();
+    terminal.on('data', (data: Buffer) => {
+      if (!stdout.write(data)) {
+        terminal.pause();
+        stdout.once('drain', () => terminal.resume());
+      }
+    });
+    // EIO is how a terminal says that nobody holds its other end any more.
+    terminal.on('error', () => stdout.end());
+    terminal.on('close', () => stdout.end());
+    let open = true;
+    return {
+      stdin: terminal,
+      stdout,
+      stderr: Readable.from([]),
+      resize: (cols, rows) => {
+        if (open) resizeTerminal(master, cols, rows);
+      },
+      signal: signaller(command.pid),
+      exited: command.exited.then(async (status) => {
+        await drained(stdout);
+        open = false;
+        terminal.destroy();
+        return execResult(status);
+      }),
+    };
+  }
+
+  async put(content: Readable | Buffer, path: string, options: { mode?: number; owner?: string } = {}): Promise<void> {
+    const { pid } = this.target.process;
+    const folder = openInside(pid, dirname(path), O.PATH | O.DIRECTORY);
+    // A name in an open folder: nothing in the container can turn it elsewhere. O_EXCL follows no link.
+    const inFolder = (name: string) => `/proc/self/fd/${folder}/${name}`;
+    const temporary = inFolder(`.${basename(path)}.${randomBytes(6).toString('hex')}`);
+    try {
+      const fd = openSync(temporary, 'wx', 0o600);
+      try {
+        const stream = createWriteStream('', { fd, autoClose: false });
+        await pipeline(Buffer.isBuffer(content) ? Readable.from([content]) : content, stream);
+        const owner = lookUpUser(readInside(pid, '/etc/passwd'), readInside(pid, '/etc/group'), options.owner ?? 'root');
+        fchownSync(fd, this.target.idOutside(owner.uid), this.target.idOutside(owner.gid));
+        fchmodSync(fd, options.mode ?? 0o644);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(temporary, inFolder(basename(path)));
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      closeSync(folder);
+    }
+  }
+
+  async get(path: string): Promise<Readable> {
+    const fd = openInside(this.target.process.pid, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
+    if (!fstatSync(fd).isFile()) {
+      closeSync(fd);
+      throw new TsvError('TSV_UNSUPPORTED', `${this.target.name}: ${path} is not a file`);
+    }
+    return createReadStream('', { fd });
+  }
+
+  dial(port: number): Promise<Duplex> {
+    return this.target.dial(`/proc/${this.target.process.pid}/ns/net`, port);
+  }
+
+  close(): void {
+    // Nothing is held open between calls.
+  }
+}
+
+const drainMs = 100;
+
+/**
+ * Resolves when the stream has ended, or when it has been silent for a moment: a command that left a program in the
+ * background keeps its output open, and nobody should wait for that one.
+ */
+async function drained(stream: Readable): Promise<void> {
+  if (stream.readableEnded || stream.destroyed) return;
+  await new Promise<void>((resolve) => {
+    let timer = setTimeout(resolve, drainMs);
+    stream.on('data', () => {
+      clearTimeout(timer);
+      timer = setTimeout(resolve, drainMs);
+    });
+    void finished(stream, { writable: false })
+      .catch(() => {})
+      .then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    if (stream.isPaused()) stream.pause();
+  });
+}
+
+function execResult(status: ExitStatus | undefined): ExecResult {
+  if (status?.signal !== undefined) return { code: 128 + status.signal, signal: signalName(status.signal) };
+  return { code: status?.code ?? 255 };
+}
+
+/** Signals the command's own process group: it is its session's leader. */
+function signaller(pid: number): (name: string) => void {
+  const ref = processRef(pid);
+  return (name) => {
+    const number = signalNumber(name);
+    if (!signalProcess(ref, 0)) return;
+    try {
+      process.kill(-pid, number);
+    } catch {
+      signalProcess(ref, number); // no group of its own any more
+    }
+  };
+}

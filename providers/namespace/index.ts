@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
 import type { Observed } from '../../src/model/state.ts';
+import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { detectCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
@@ -84,7 +85,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         mkdirSync(folder, { recursive: true, mode: 0o755 });
         chownSync(folder, idOutside(0), idOutside(0));
       }
-      return {};
+      const identityDir = join(context.dir, 'identity');
+      const identity = ensureIdentity(identityDir, `tsv ${context.projectName}/${context.machine.name}`);
+      return { identityFile: loginKeyFile(identityDir), hostKey: identity.host.publicKey };
     },
 
     async start(context, signal, notice): Promise<StartResult> {
@@ -111,7 +114,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
     async destroy(context) {
       await stop(context, true);
-      for (const name of ['upper', 'work', 'rootfs', 'config.json', 'console.log']) rmSync(join(context.dir, name), { recursive: true, force: true });
+      for (const name of ['upper', 'work', 'rootfs', 'identity', 'config.json', 'console.log']) rmSync(join(context.dir, name), { recursive: true, force: true });
     },
 
     async connect(context): Promise<Transport> {

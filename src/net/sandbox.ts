@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, closeSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
@@ -36,6 +36,8 @@ export interface SandboxOptions {
   readonly runDir: string;
 }
 
+const rootedRunDir = '/run/tsv';
+
 export type Networks = Readonly<Record<string, NetworkState>>;
 
 /** The namespaces of one running project, seen from its agent. */
@@ -45,7 +47,8 @@ export class Sandbox {
 
   constructor(options: SandboxOptions) {
     this.options = options;
-    this.dnsDir = join(options.runDir, 'dns');
+    // As root the name server runs as the sandbox's root, who may not enter root's own folders.
+    this.dnsDir = options.map.rooted ? join(rootedRunDir, options.projectId) : join(options.runDir, 'dns');
   }
 
   get holder(): ProcessRef {
@@ -71,14 +74,10 @@ export class Sandbox {
 
   /** Starts a name server for these networks, in place of the one that runs. */
   async ensureDns(networks: Networks, machines: readonly Named[], previous: ProcessRef | undefined): Promise<ProcessRef> {
-    const { map, holder, projectName, runDir } = this.options;
+    const { map, holder, projectName } = this.options;
     if (signalProcess(previous, 9) && previous !== undefined) await waitExit(previous.pid);
-    mkdirSync(this.dnsDir, { recursive: true });
-    if (map.rooted) {
-      // The name server is root of the sandbox only: it must reach its folder and own it.
-      chmodSync(runDir, 0o711);
-      chownSync(this.dnsDir, map.uids[0]?.outside ?? 0, map.gids[0]?.outside ?? 0);
-    }
+    mkdirSync(this.dnsDir, { recursive: true, mode: 0o755 });
+    if (map.rooted) chownSync(this.dnsDir, map.uids[0]?.outside ?? 0, map.gids[0]?.outside ?? 0);
     const file = (name: string) => join(this.dnsDir, name);
     const servers = map.rooted ? hostNameServers() : [chooseSlirpSubnet(this.taken(networks)).nameServer];
     writeFileSync(file('resolv.conf'), servers.map((server) => `nameserver ${server}\n`).join(''));
@@ -175,6 +174,8 @@ export class Sandbox {
     for (const helper of [...helpers, holder]) signalProcess(helper, 9);
     if (map.rooted) await this.onHost(removeHostUplinkScript(projectId), 'the way out could not be removed');
     await Promise.all([...helpers, holder].map((helper) => (isAlive(helper) ? waitExit(helper.pid) : undefined)));
+    rmSync(this.dnsDir, { recursive: true, force: true });
+    if (map.rooted && existsSync(rootedRunDir) && readdirSync(rootedRunDir).length === 0) rmdirSync(rootedRunDir);
   }
 
   private inSandbox(script: string, failure: string): Promise<void> {

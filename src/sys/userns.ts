@@ -73,22 +73,24 @@ export interface Holder {
   readonly process: ProcessRef;
   /** Ends the holder; the namespaces go with the last process in them. */
   release(): void;
+  /** Lets the holder outlive this process. Until then it ends with it, so that a killed command leaves none behind. */
+  keep(): void;
 }
 
 /**
  * Starts a sleeping process in new user (and other) namespaces and writes its id maps.
  * `unshare` of util-linux does it, because a Node process has several threads and the kernel refuses those.
- * With `lasting` the holder outlives this process; else it ends when `release` is called or this process ends.
+ * It ends with this process, unless `keep` is called.
  */
 export async function startHolder(
   map: UserMap,
-  options: { namespaces: readonly ('net' | 'mount')[]; lasting: boolean; label: string },
+  options: { namespaces: readonly ('net' | 'mount')[]; label: string },
 ): Promise<Holder> {
-  // `read` ends when the pipe closes: the shell then ends, and the namespaces with it.
-  const script = options.lasting ? 'printf .; exec sleep infinity' : 'printf .; read -r _; :';
+  // `read` fails when the pipe closes: the shell then ends, and the namespaces with it.
+  const script = 'printf .; read -r _ && exec sleep infinity';
   const child = spawn('unshare', ['--user', ...options.namespaces.map((n) => `--${n}`), 'sh', '-c', script, options.label], {
     stdio: ['pipe', 'pipe', 'pipe'],
-    detached: options.lasting,
+    detached: true,
     env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TSV_ID: options.label },
   });
   let stderr = '';
@@ -120,13 +122,13 @@ export async function startHolder(
     release();
     throw error;
   }
-  if (options.lasting) {
-    child.stdin.destroy();
+  const keep = () => {
+    child.stdin.end('\n');
     child.stdout.destroy();
     child.stderr.destroy();
     child.unref();
-  }
-  return { process: ref, release };
+  };
+  return { process: ref, release, keep };
 }
 
 async function writeMaps(pid: number, map: UserMap): Promise<void> {
@@ -157,7 +159,7 @@ export function enterPrefix(holderPid: number, namespaces: readonly ('user' | 'n
  * for making and removing files that belong to the sandbox's ids.
  */
 export async function withUserNamespace<T>(map: UserMap, work: (prefix: readonly string[]) => Promise<T>): Promise<T> {
-  const holder = await startHolder(map, { namespaces: ['mount'], lasting: false, label: 'tsv-userns' });
+  const holder = await startHolder(map, { namespaces: ['mount'], label: 'tsv-userns' });
   try {
     return await work(enterPrefix(holder.process.pid, ['user', 'mount']));
   } finally {

@@ -1,0 +1,147 @@
+/** All that decides a QEMU command line. Paths are absolute. */
+export interface QemuSpec {
+  readonly binary: string;
+  /** Project and machine, for `ps` and for the guest's firmware tables. */
+  readonly name: string;
+  /** What `ps` shows as the command: 15 bytes at most are kept by the kernel (prctl(2), PR_SET_NAME). */
+  readonly processName: string;
+  readonly uuid: string;
+  readonly accel: 'kvm' | 'tcg';
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  /** Direct kernel boot; absent: the firmware boots the first disk. */
+  readonly boot?: { readonly kernel: string; readonly initrd?: string; readonly cmdline: string };
+  /** virtio-blk, in the order vda, vdb, … */
+  readonly disks: readonly DiskSpec[];
+  /** virtio-net, in the order eth0, eth1, … */
+  readonly nics: readonly NicSpec[];
+  /** Files that each hold one SMBIOS type 11 string, e.g. `io.systemd.credential:NAME=VALUE`. */
+  readonly smbiosStrings: readonly string[];
+  readonly consoleSocket: string;
+  readonly qmpSocket: string;
+}
+
+export interface DiskSpec {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  /** Seen in the guest as /dev/disk/by-id/virtio-SERIAL; virtio-blk keeps 20 bytes. */
+  readonly serial?: string;
+}
+
+export interface NicSpec {
+  readonly mac: string;
+  readonly backend: NicBackend;
+}
+
+export type NicBackend =
+  /** An existing tap in QEMU's network namespace. */
+  | { readonly type: 'tap'; readonly ifname: string }
+  /** QEMU's own user-mode network, cut off from everything but one forward. Needs no rights; slow. */
+  | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number };
+
+/** A value inside a comma-separated QEMU option: each comma doubled (qemu(1), "any comma must be doubled"). */
+export const escapeValue = (value: string): string => value.replaceAll(',', ',,');
+
+/** `driver,key=value,…` with every value escaped. */
+function option(head: string, properties: Readonly<Record<string, string | number>> = {}): string {
+  const rest = Object.entries(properties).map(([key, value]) => `${key}=${escapeValue(String(value))}`);
+  return [head, ...rest].filter((part) => part !== '').join(',');
+}
+
+const mebibyte = 1024 * 1024;
+
+/**
+ * The whole argv of a machine's QEMU. Pure.
+ * The CPUs do not run yet (`-S`): the caller attaches console and QMP first, then sends `cont`, so that
+ * nothing that the guest prints is lost. Secrets are never in it, only the paths of their files.
+ */
+export function qemuArguments(spec: QemuSpec): string[] {
+  return [
+    spec.binary,
+    ...['-name', option('', { guest: spec.name, process: spec.processName.slice(0, 15) })],
+    // Nothing but what is listed here: no default devices, no files from /etc or $HOME.
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-vga', 'none', '-S'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...machineArguments(spec),
+    ...bootArguments(spec),
+    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, spec.boot === undefined && index === 0)),
+    ...spec.nics.flatMap(nicArguments),
+    ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
+    ...['-chardev', option('socket', { id: 'console', path: spec.consoleSocket, server: 'on', wait: 'off' })],
+    ...['-serial', 'chardev:console'],
+    ...['-chardev', option('socket', { id: 'qmp', path: spec.qmpSocket, server: 'on', wait: 'off' })],
+    ...['-mon', 'chardev=qmp,mode=control'],
+    ...spec.smbiosStrings.flatMap((path) => ['-smbios', option('type=11', { path })]),
+  ];
+}
+
+/** Machine type, accelerator, CPUs, memory. */
+function machineArguments(spec: QemuSpec): string[] {
+  const memoryMebibytes = Math.ceil(spec.memoryBytes / mebibyte);
+  return [
+    // No emulated VMware port, no HPET: nothing of a Linux guest needs them, and each costs boot time.
+    ...['-machine', 'q35,usb=off,vmport=off,hpet=off,dump-guest-core=off'],
+    ...['-accel', spec.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
+    ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max'],
+    ...['-smp', String(spec.cpus), '-m', `${memoryMebibytes}M`, '-uuid', spec.uuid],
+  ];
+}
+
+function bootArguments({ boot }: QemuSpec): string[] {
+  if (boot === undefined) return [];
+  // These three are whole arguments, not option lists: commas stay single.
+  return [
+    ...['-kernel', boot.kernel],
+    ...(boot.initrd === undefined ? [] : ['-initrd', boot.initrd]),
+    ...['-append', boot.cmdline],
+  ];
+}
+
+/**
+ * The format is always said, never guessed from the first bytes, which the guest can write (CVE-2013-1922).
+ * Host page cache with flushes honoured: survives a killed QEMU and, as far as the guest flushes, a power cut.
+ */
+function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string[] {
+  const node = `disk${index}`;
+  return [
+    '-blockdev',
+    option('', {
+      driver: disk.format,
+      'node-name': node,
+      discard: 'unmap',
+      'file.driver': 'file',
+      'file.filename': disk.path,
+      'file.locking': 'on',
+      'file.discard': 'unmap',
+    }),
+    '-device',
+    option('virtio-blk-pci', {
+      drive: node,
+      ...(disk.serial === undefined ? {} : { serial: disk.serial.slice(0, 20) }),
+      ...(bootFrom ? { bootindex: 0 } : {}), // with -kernel the place is taken: QEMU would refuse
+    }),
+  ];
+}
+
+function nicArguments(nic: NicSpec, index: number): string[] {
+  const id = `net${index}`;
+  return [
+    ...['-netdev', netdev(id, nic.backend)],
+    // No option ROM: nothing boots from the network, and loading it costs boot time.
+    ...['-device', option('virtio-net-pci', { netdev: id, mac: nic.mac, romfile: '' })],
+  ];
+}
+
+function netdev(id: string, backend: NicBackend): string {
+  switch (backend.type) {
+    case 'tap':
+      return option('tap', { id, ifname: backend.ifname, script: 'no', downscript: 'no' });
+    case 'user': {
+      const forward =
+        backend.hostPort === undefined
+          ? {}
+          : { hostfwd: `tcp:127.0.0.1:${backend.hostPort}-:${backend.guestPort ?? 22}` };
+      return option('user', { id, restrict: 'on', ...forward });
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { createConnection } from 'node:net';
+
+/** A log that never takes more than twice `maxBytes`: the file, and the one before it as FILE.1. */
+export interface BoundedLog {
+  /** Never throws: a full disk costs the log its bytes, not the machine its console. */
+  append(data: Buffer): void;
+  close(): void;
+}
+
+export const consoleLogBytes = 1 << 20;
+
+const appendFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
+
+/** Opens (and continues) a bounded log. @throws the open(2) error, ELOOP for a symlink. */
+export function openBoundedLog(file: string, maxBytes: number = consoleLogBytes): BoundedLog {
+  let fd = openSync(file, appendFlags, 0o600);
+  let size = fstatSync(fd).size;
+  const rotate = () => {
+    closeSync(fd);
+    fd = -1;
+    renameSync(file, `${file}.1`);
+    fd = openSync(file, appendFlags, 0o600);
+    size = 0;
+  };
+  return {
+    append(data) {
+      try {
+        for (let rest = data; rest.length > 0 && fd !== -1; ) {
+          if (size >= maxBytes) rotate();
+          const written = writeSync(fd, rest, 0, Math.min(rest.length, maxBytes - size));
+          size += written;
+          rest = rest.subarray(written);
+        }
+      } catch {
+        // ENOSPC, EIO: best effort, see the interface.
+      }
+    },
+    close() {
+      if (fd !== -1) closeSync(fd);
+      fd = -1;
+    },
+  };
+}
+
+/** Puts the log of the start before aside as FILE.1: what is in FILE afterwards belongs to this start. */
+export function beginLog(file: string): void {
+  if (lstatSync(file, { throwIfNoEntry: false }) !== undefined) renameSync(file, `${file}.1`);
+}
+
+/** A running machine's serial console: everything it prints goes to the log; the end of it is at hand. */
+export interface Console {
+  /** The last lines, without control characters and escape sequences: safe to print on a user's terminal. */
+  lastLines(count: number): string[];
+  /** Calls `listener` with what is printed from now on, as it came; the result ends that. */
+  follow(listener: (text: string) => void): () => void;
+  /** Fires with the first output since the machine's start. */
+  readonly printed: Promise<void>;
+  /** Fires with the kernel's own line when it panics. */
+  readonly panicked: Promise<string>;
+  readonly closed: Promise<void>;
+  close(): void;
+}
+
+const tailBytes = 64 << 10;
+const panicPattern = /Kernel panic - not syncing: [^\r\n]*(?=[\r\n])/;
+
+/**
+ * Connects to the console's unix socket. What an earlier agent logged since the machine's start counts:
+ * a panic or output in it fires at once.
+ * @throws the connect error of the socket (ENOENT, ECONNREFUSED), or the open(2) error of the log.
+ */
+export async function connectConsole(socketPath: string, logFile: string): Promise<Console> {
+  const socket = createConnection({ path: socketPath });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve).once('error', reject);
+  });
+  const log = openBoundedLog(logFile);
+  let tail = readTail(logFile);
+  const listeners = new Set<(text: string) => void>();
+  let firstOutput = () => {};
+  let panic = (_: string) => {};
+  const printed = new Promise<void>((resolve) => {
+    firstOutput = resolve;
+  });
+  const panicked = new Promise<string>((resolve) => {
+    panic = resolve;
+  });
+  const look = () => {
+    if (tail.length > 0) firstOutput();
+    const line = panicPattern.exec(tail.toString('latin1'));
+    if (line !== null) panic(line[0]);
+  };
+  look();
+  const decoder = new TextDecoder();
+  socket.on('data', (data: Buffer) => {
+    log.append(data);
+    tail = Buffer.concat([tail, data]).subarray(-tailBytes);
+    look();
+    const text = decoder.decode(data, { stream: true });
+    for (const listener of listeners) listener(text);
+  });
+  socket.on('error', () => {}); // ECONNRESET when QEMU is killed; `close` follows
+  const closed = new Promise<void>((resolve) => {
+    socket.once('close', () => {
+      log.close();
+      resolve();
+    });
+  });
+  return {
+    lastLines: (count) => plainLines(tail.toString('utf8'), count),
+    follow(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    printed,
+    panicked,
+    closed,
+    close: () => void socket.destroy(),
+  };
+}
+
+/** The last lines of a machine's console log, whether it runs or not. Absent file: none. */
+export function lastLogLines(logFile: string, count: number): string[] {
+  return plainLines(readTail(logFile).toString('utf8'), count);
+}
+
+function readTail(file: string): Buffer {
+  let fd: number;
+  try {
+    fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch {
+    return Buffer.alloc(0); // nothing was printed yet
+  }
+  try {
+    const size = fstatSync(fd).size;
+    const buffer = Buffer.alloc(Math.min(size, tailBytes));
+    return buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, size - buffer.length));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** ECMA-48 sequences: CSI, OSC (to BEL or ST), and the two-character ones. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this removes
+const escapeSequences = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: as above
+const controlCharacters = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+
+/** Pure: the last `count` lines that hold more than blanks. */
+export function plainLines(text: string, count: number): string[] {
+  const lines = text
+    .replace(escapeSequences, '')
+    .split(/\r*\n/)
+    .map((line) => line.replace(controlCharacters, '').trimEnd())
+    .filter((line) => line !== '');
+  return count <= 0 ? [] : lines.slice(-count);
+}

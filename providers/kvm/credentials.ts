@@ -1,0 +1,55 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Identity } from './identity.ts';
+
+/** One systemd credential (systemd.exec(5), systemd.system-credentials(7)). */
+export interface Credential {
+  readonly name: string;
+  readonly value: string;
+}
+
+/**
+ * What a machine is told about itself before its first boot. Pure.
+ * tmpfiles.d lines (`tmpfiles.extra`, systemd 252 and later) put the keys where sshd looks: systemd-tmpfiles-setup runs
+ * before sshd, in every boot, and `f+` writes the whole file, so what is in the box gives way.
+ */
+export function credentials(identity: Identity, user: string, hostname: string): Credential[] {
+  const file = (path: string, mode: string, owner: string, text: string) =>
+    `f+~ ${path} ${mode} ${owner} ${owner} - ${Buffer.from(text).toString('base64')}`;
+  const keys = `${identity.login.publicKey}\n`;
+  const lines = [
+    file('/etc/ssh/ssh_host_ed25519_key', '0600', 'root', identity.host.privateKey),
+    file('/etc/ssh/ssh_host_ed25519_key.pub', '0644', 'root', `${identity.host.publicKey}\n`),
+    file('/etc/hostname', '0644', 'root', `${hostname}\n`),
+    file('/etc/hosts', '0644', 'root', hostsFile(hostname)),
+    'd /root/.ssh 0700 root root -',
+    file('/root/.ssh/authorized_keys', '0600', 'root', keys),
+  ];
+  if (user !== 'root') {
+    lines.push(
+      `d /home/${user}/.ssh 0700 ${user} ${user} -`,
+      file(`/home/${user}/.ssh/authorized_keys`, '0600', user, keys),
+    );
+  }
+  return [{ name: 'tmpfiles.extra', value: `${lines.join('\n')}\n` }];
+}
+
+/** The names of the machine itself; those of its neighbours come from the network's DNS. */
+const hostsFile = (hostname: string): string =>
+  `127.0.0.1\tlocalhost\n127.0.1.1\t${hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n`;
+
+/**
+ * Writes each credential as the SMBIOS type 11 string that systemd reads, into a file of its own (0600) for QEMU's
+ * `-smbios type=11,path=`: a command line can be read by every user of the host, these files cannot.
+ * @returns the files, in order.
+ */
+export function writeCredentials(dir: string, list: readonly Credential[]): string[] {
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  return list.map(({ name, value }) => {
+    const file = join(dir, name);
+    const text = `io.systemd.credential.binary:${name}=${Buffer.from(value).toString('base64')}`;
+    writeFileSync(file, text, { flag: 'wx', mode: 0o600 }); // no newline: QEMU would make it part of the string
+    return file;
+  });
+}

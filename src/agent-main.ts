@@ -1,0 +1,97 @@
+import { closeSync, fstatSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { AgentServer } from './agent/server.ts';
+import type { AgentConfig } from './agent/start.ts';
+import { createAgent } from './app/context.ts';
+import { TsvError, toTsvError } from './model/errors.ts';
+import { projectPaths } from './state/paths.ts';
+import { clearHolder, lockedError, openLockFile, readHolder, writeHolder } from './state/lock.ts';
+import { signalProcess, waitExit } from './sys/children.ts';
+import { tryLockExclusive } from './sys/flock.ts';
+import { isAlive, processRef } from './sys/process.ts';
+
+/** The agent's process: one per running project, started by the first command that needs it, gone with the last machine. */
+const readyFd = 3;
+
+/** What an agent is called in the lock while it goes: its successor waits for it. */
+const leavingName = 'leaving';
+
+/** Locks the project for the life of this process. @throws TSV_LOCKED */
+async function takeProject(projectDir: string): Promise<void> {
+  for (;;) {
+    const lock = openLockFile(projectDir);
+    const { lock: path } = projectPaths(projectDir);
+    if (tryLockExclusive(lock)) {
+      // The last holder may have removed the whole folder: then this is the lock of nothing.
+      if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(lock).ino) return;
+      closeSync(lock);
+      continue;
+    }
+    closeSync(lock);
+    const holder = readHolder(projectDir);
+    if (holder?.command !== leavingName) throw lockedError(projectDir, holder);
+    await waitExit(holder.pid);
+  }
+}
+
+async function main(): Promise<void> {
+  const config = JSON.parse(readFileSync(0, 'utf8')) as AgentConfig;
+  await takeProject(config.projectDir);
+  const self = processRef(process.pid);
+  if (!isAlive(config.holder) || self === undefined) throw new TsvError('TSV_SANDBOX', 'the sandbox ended at once');
+  const note = (command: string, since: string) => writeHolder(config.projectDir, { pid: process.pid, startTime: self.startTime, command, since });
+  const since = new Date().toISOString();
+  note('agent', since);
+
+  const { store, engine, service, socketPath, close } = createAgent(config);
+  const known = store.current.sandbox;
+  if (known?.holder.pid !== config.holder.pid || known.holder.startTime !== config.holder.startTime) {
+    // The sandbox before this one is gone, but its helpers may still run.
+    for (const helper of [known?.dnsmasq, known?.uplink]) signalProcess(helper, 9);
+    await store.update((state) => ({ ...state, sandbox: { holder: config.holder, rooted: config.map.rooted } }));
+  }
+  const server = new AgentServer(service);
+  const leave = async (code: number): Promise<never> => {
+    note(leavingName, new Date().toISOString());
+    server.close();
+    await store.settled();
+    await close();
+    const { machines, networks, sandbox } = store.current;
+    if (Object.keys(machines).length + Object.keys(networks).length === 0 && sandbox === undefined) {
+      // Nothing exists any more: nothing is left behind.
+      rmSync(config.runDir, { recursive: true, force: true });
+      rmSync(projectPaths(config.projectDir).stateDir, { recursive: true, force: true });
+    } else {
+      clearHolder(config.projectDir);
+    }
+    process.exit(code);
+  };
+  /** No machine, no command: nothing to stay for. */
+  let leaving = false;
+  const leaveWhenUnused = async () => {
+    if (server.busy || leaving) return;
+    leaving = true;
+    if ((await service.leave()) && !server.busy) await leave(0);
+    leaving = false;
+  };
+  server.onIdle = () => void leaveWhenUnused();
+  engine.onMachineGone = () => void leaveWhenUnused();
+  server.onCommand = (running) => note(running?.command ?? 'agent', running?.since ?? since);
+  await engine.adopt((text) => console.error(text));
+  await server.listen(socketPath);
+  // Without its holder the sandbox cannot be entered by anybody any more: the next command makes a new one.
+  void waitExit(config.holder.pid).then(() => (leaving || server.busy ? undefined : leave(1)));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void leave(0));
+  writeSync(readyFd, '{"ready":true}\n');
+  closeSync(readyFd);
+}
+
+main().catch((error: unknown) => {
+  const failure = toTsvError(error);
+  if (failure.code === 'TSV_INTERNAL') console.error(error);
+  try {
+    writeSync(readyFd, `${JSON.stringify({ error: failure.toJSON() })}\n`);
+  } catch {
+    // Nobody listens any more; the log has it.
+  }
+  process.exit(1);
+});

@@ -1,0 +1,336 @@
+import { rmSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { TsvError } from '../model/errors.ts';
+import type { Emit } from '../model/events.ts';
+import type { Action } from '../model/plan.ts';
+import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
+import type { MachineContext, Transport } from '../model/provider.ts';
+import type { MachineState, NetworkState, State } from '../model/state.ts';
+import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
+import type { Forwards } from '../net/forwards.ts';
+import { Sandbox } from '../net/sandbox.ts';
+import type { StateStore } from '../state/store.ts';
+import { waitExit } from '../sys/children.ts';
+import { isAlive } from '../sys/process.ts';
+import { waitHealthy } from './health.ts';
+import { boxKey, chooseAddresses, machineContext, type MachinePlaces, namedMachines, networkOf, newRecord, type Providers, recordOf, Transports } from './machines.ts';
+import { Mutex } from './mutex.ts';
+
+export interface EngineOptions {
+  readonly store: StateStore;
+  readonly sandbox: Sandbox;
+  readonly providers: Providers;
+  readonly places: MachinePlaces;
+  readonly forwards: Forwards;
+  dial(host: string, port: number): Promise<Duplex>;
+  runStep(request: { step: ProvisionStep; transport: Transport; machine: string; user: string; emit: Emit; signal: AbortSignal }): Promise<void>;
+}
+
+/** What one action needs besides its names. */
+export interface ActionContext {
+  /** Absent for halt and destroy of what is only in the state. */
+  readonly project: Project | undefined;
+  /** Digests of the boxes for machines that are to be created, by {@link boxKey}. */
+  readonly boxes: Readonly<Record<string, string>>;
+  readonly force: boolean;
+  readonly emit: Emit;
+  readonly signal: AbortSignal;
+}
+
+/** Does the actions of plans: the only part that changes the world and the state. Each method is idempotent. */
+export class Engine {
+  private readonly options: EngineOptions;
+  readonly transports = new Transports();
+  /** Networks, name server and taps are changed by one at a time. */
+  private readonly network = new Mutex();
+  /** Called when a machine has ended, whoever ended it. */
+  onMachineGone: () => void = () => {};
+
+  constructor(options: EngineOptions) {
+    this.options = options;
+  }
+
+  private get state(): State {
+    return this.options.store.current;
+  }
+
+  async perform(action: Action, context: ActionContext): Promise<void> {
+    switch (action.do) {
+      case 'sandbox.ensure':
+        this.uplinkReady = false;
+        return this.network.run(() => this.ensureServices());
+      case 'sandbox.remove':
+        return this.network.run(() => this.removeSandbox());
+      case 'network.ensure':
+        return this.network.run(() => this.ensureNetwork(action.network, context));
+      case 'network.remove':
+        return this.network.run(() => this.removeNetwork(action.network));
+      case 'box.ensure':
+        wantedBox(action.box, action.kind, context);
+        return;
+      case 'machine.create':
+        return this.create(wantedMachine(action.machine, context), context);
+      case 'machine.start':
+        return this.start(action.machine, context);
+      case 'machine.wait':
+        return this.wait(action.machine, context);
+      case 'machine.provision':
+        return this.provision(action.machine, action.step, context);
+      case 'machine.healthy':
+        return waitHealthy(recordOf(this.state, action.machine).spec, await this.connect(action.machine, context.signal), context.signal);
+      case 'machine.stop':
+        return this.stop(action.machine, context.force);
+      case 'machine.destroy':
+        return this.destroy(action.machine);
+    }
+  }
+
+  /** A way into a machine that runs. @throws TSV_NOT_RUNNING */
+  async connect(name: string, signal: AbortSignal): Promise<Transport> {
+    const record = recordOf(this.state, name);
+    if (!isAlive(record.process)) throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+    return this.transports.get(name, async () => this.provider(record).connect(this.context(name), signal));
+  }
+
+  /** What changes nothing that runs, yet `halt` and `destroy` go by: taken from the Tsfile after each `up`. */
+  async refreshSpecs(project: Project): Promise<void> {
+    const wanted = new Map(project.machines.map((machine) => [machine.name, machine]));
+    await this.options.store.update((state) => ({
+      ...state,
+      machines: Object.fromEntries(
+        Object.entries(state.machines).map(([name, record]) => {
+          const machine = wanted.get(name);
+          if (machine === undefined) return [name, record];
+          const { dependsOn, bootTimeoutMs, stopTimeoutMs } = machine;
+          const { healthcheck: _, ...spec } = record.spec;
+          const check = machine.healthcheck === undefined ? {} : { healthcheck: machine.healthcheck };
+          return [name, { ...record, spec: { ...spec, dependsOn, bootTimeoutMs, stopTimeoutMs, ...check } }];
+        }),
+      ),
+    }));
+  }
+
+  /** Takes over what an earlier agent left running. */
+  async adopt(warn: (text: string) => void): Promise<void> {
+    this.uplinkReady = Object.values(this.state.networks).some((network) => network.spec.mode === 'nat');
+    for (const [name, record] of Object.entries(this.state.machines)) {
+      if (!isAlive(record.process)) continue;
+      this.watch(name, record);
+      try {
+        await this.ensureForwards(name);
+      } catch (error) {
+        warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+  }
+
+  private provider(record: MachineState) {
+    return this.options.providers[record.spec.kind];
+  }
+
+  private context(name: string): MachineContext {
+    return machineContext(this.state, name, this.options.places);
+  }
+
+  private updateMachine(name: string, change: (record: MachineState) => MachineState): Promise<State> {
+    return this.options.store.update((state) => {
+      const record = state.machines[name];
+      return record === undefined ? state : { ...state, machines: { ...state.machines, [name]: change(record) } };
+    });
+  }
+
+  private async ensureServices(): Promise<void> {
+    const { sandbox, store } = this.options;
+    const networks = this.state.networks;
+    const nat = Object.values(networks).some((network) => network.spec.mode === 'nat');
+    if (Object.keys(networks).length > 0) {
+      const known = this.state.sandbox;
+      await sandbox.ensureNetworks(networks, { fresh: true });
+      const dnsmasq = await sandbox.ensureDns(networks, namedMachines(this.state), known?.dnsmasq);
+      await this.updateSandbox({ dnsmasq });
+    }
+    if (nat) await this.ensureUplink();
+    await store.update((state) => state);
+  }
+
+  private async updateSandbox(change: Partial<NonNullable<State['sandbox']>>): Promise<void> {
+    await this.options.store.update((state) => (state.sandbox === undefined ? state : { ...state, sandbox: { ...state.sandbox, ...change } }));
+  }
+
+  private uplinkReady = false;
+
+  private async ensureUplink(): Promise<void> {
+    const { sandbox } = this.options;
+    const known = this.state.sandbox?.uplink;
+    if (this.uplinkReady && (known === undefined || isAlive(known))) return;
+    const uplink = await sandbox.ensureUplink(this.state.networks, known);
+    this.uplinkReady = true;
+    if (uplink !== undefined) await this.updateSandbox({ uplink });
+  }
+
+  private async ensureNetwork(name: string, context: ActionContext): Promise<void> {
+    const { sandbox, store } = this.options;
+    const spec = context.project?.networks.find((network) => network.name === name) ?? this.state.networks[name]?.spec;
+    if (spec === undefined) throw new TsvError('TSV_INTERNAL', `network ${name} is neither in the Tsfile nor in the state`);
+    const before = this.state.networks[name];
+    const others = Object.values(this.state.networks).filter((network) => network.spec.name !== name);
+    const taken = [...others.map((network) => parseSubnet(network.subnet)), ...wantedSubnets(context.project, name), ...Sandbox.hostRoutes()];
+    const subnet = spec.subnet ?? before?.subnet ?? formatSubnet(chooseSubnet(`${this.state.projectId}/${name}`, taken));
+    const network: NetworkState = { spec, subnet, gateway: gatewayOf(parseSubnet(subnet)), bridge: `br-${name}` };
+    if (before !== undefined && before.subnet !== subnet) await sandbox.removeNetwork(before);
+    await store.update((state) => ({ ...state, networks: { ...state.networks, [name]: network } }));
+    await sandbox.ensureNetworks(this.state.networks, { fresh: true });
+    if (spec.mode === 'nat') await this.ensureUplink();
+    const dnsmasq = await sandbox.ensureDns(this.state.networks, namedMachines(this.state), this.state.sandbox?.dnsmasq);
+    await this.updateSandbox({ dnsmasq });
+  }
+
+  private async removeNetwork(name: string): Promise<void> {
+    const { sandbox, store } = this.options;
+    const network = this.state.networks[name];
+    if (network === undefined) return;
+    await store.update((state) => ({ ...state, networks: without(state.networks, name) }));
+    // With the last network the whole sandbox goes, and takes the bridge along.
+    const left = this.state.networks;
+    if (Object.keys(left).length === 0) return;
+    await sandbox.removeNetwork(network);
+    await this.updateSandbox({ dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), this.state.sandbox?.dnsmasq) });
+  }
+
+  private async removeSandbox(): Promise<void> {
+    const { sandbox, store, forwards } = this.options;
+    const known = this.state.sandbox;
+    await this.transports.dropAll();
+    await forwards.removeAll();
+    await sandbox.remove([known?.dnsmasq, known?.uplink]);
+    await store.update(({ sandbox: _, ...state }) => state);
+  }
+
+  private async create(machine: Machine, context: ActionContext): Promise<void> {
+    const { store, sandbox } = this.options;
+    const digest = wantedBox(machine.box, machine.kind, context);
+    await store.update((state) => ({
+      ...state,
+      machines: { ...state.machines, [machine.name]: state.machines[machine.name] ?? newRecord(state, machine, digest) },
+    }));
+    const remembered = await this.options.providers[machine.kind].create(this.context(machine.name));
+    await this.updateMachine(machine.name, (record) => ({ ...record, provider: { ...record.provider, ...remembered } }));
+    sandbox.updateNames(namedMachines(this.state), this.state.sandbox?.dnsmasq);
+  }
+
+  private async start(name: string, context: ActionContext): Promise<void> {
+    const { sandbox, store } = this.options;
+    const machine = context.project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
+    await store.update((state) => {
+      const record = recordOf(state, name);
+      return { ...state, machines: { ...state.machines, [name]: { ...record, spec: machine, addresses: chooseAddresses(state, machine), ready: false } } };
+    });
+    sandbox.updateNames(namedMachines(this.state), this.state.sandbox?.dnsmasq);
+    const record = recordOf(this.state, name);
+    await this.ensureForwards(name);
+    if (machine.kind === 'vm') await this.network.run(() => sandbox.createTaps(name, record.addresses, this.state.networks));
+    // Again before every start: an interrupted creation is completed, new disks are made, grown ones grow.
+    const remembered = await this.provider(record).create(this.context(name));
+    await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
+    const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
+    const started = await this.provider(record).start(this.context(name), context.signal, notice);
+    await this.updateMachine(name, (current) => ({
+      ...current,
+      process: started.process,
+      startedAt: new Date().toISOString(),
+      ...(started.accel === undefined ? {} : { accel: started.accel }),
+    }));
+    this.watch(name, recordOf(this.state, name));
+  }
+
+  /** A machine that ends takes its forwards and connections along; the state keeps that it should run. */
+  private watch(name: string, record: MachineState): void {
+    const { process } = record;
+    if (process === undefined) return;
+    void waitExit(process.pid).then(async () => {
+      const current = this.state.machines[name]?.process;
+      if (current !== undefined && current.pid !== process.pid) return;
+      await this.transports.drop(name);
+      await this.options.forwards.remove(name);
+      this.onMachineGone();
+    });
+  }
+
+  private async ensureForwards(name: string): Promise<void> {
+    const { spec, addresses } = recordOf(this.state, name);
+    const address = addresses[0]?.address;
+    if (address === undefined) return;
+    await this.options.forwards.ensure(
+      name,
+      spec.forwards.map((forward: Forward) => ({ machine: name, forward, dial: () => this.options.dial(address, forward.guestPort) })),
+    );
+  }
+
+  private async wait(name: string, context: ActionContext): Promise<void> {
+    const machine = context.project?.machines.find((candidate) => candidate.name === name);
+    if (machine !== undefined) await this.updateMachine(name, (record) => ({ ...record, spec: { ...record.spec, forwards: machine.forwards, provision: machine.provision } }));
+    await this.ensureForwards(name);
+    await this.connect(name, context.signal);
+    await this.updateMachine(name, (record) => ({ ...record, ready: true }));
+  }
+
+  private async provision(name: string, stepName: string, context: ActionContext): Promise<void> {
+    const machine = wantedMachine(name, context);
+    const step = machine.provision.find((candidate) => candidate.name === stepName);
+    if (step === undefined) throw new TsvError('TSV_INTERNAL', `${name} has no step ${stepName}`);
+    const transport = await this.connect(name, context.signal);
+    const { user } = this.context(name).box;
+    await this.updateMachine(name, (record) => ({ ...record, steps: without(record.steps, stepName) }));
+    await this.options.runStep({ step, transport, machine: name, user, emit: context.emit, signal: context.signal });
+    await this.updateMachine(name, (record) => ({
+      ...record,
+      steps: { ...record.steps, [stepName]: { fingerprint: step.fingerprint, doneAt: new Date().toISOString() } },
+    }));
+  }
+
+  private async stop(name: string, force: boolean): Promise<void> {
+    const { sandbox, forwards } = this.options;
+    const record = this.state.machines[name];
+    if (record === undefined) return;
+    await this.transports.drop(name);
+    await forwards.remove(name);
+    await this.provider(record).stop(this.context(name), { force });
+    if (record.spec.kind === 'vm' && isAlive(sandbox.holder)) await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+    await this.updateMachine(name, ({ process: _, startedAt: __, ...current }) => ({ ...current, ready: false }));
+  }
+
+  private async destroy(name: string): Promise<void> {
+    const { places, store, sandbox } = this.options;
+    const record = this.state.machines[name];
+    if (record === undefined) return;
+    await this.transports.drop(name);
+    await this.options.forwards.remove(name);
+    await this.provider(record).destroy(this.context(name));
+    if (record.spec.kind === 'vm' && isAlive(sandbox.holder)) await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+    rmSync(places.machineDir(name), { recursive: true, force: true });
+    rmSync(places.runDir(name), { recursive: true, force: true });
+    await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
+    if (this.state.sandbox?.dnsmasq !== undefined) sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
+  }
+}
+
+function wantedMachine(name: string, context: ActionContext): Machine {
+  const machine = context.project?.machines.find((candidate) => candidate.name === name);
+  if (machine === undefined) throw new TsvError('TSV_INTERNAL', `${name} is not in the Tsfile`);
+  return machine;
+}
+
+function wantedBox(box: string, kind: MachineKind, context: ActionContext): string {
+  const digest = context.boxes[boxKey(box, kind)];
+  if (digest === undefined) throw new TsvError('TSV_INTERNAL', `nobody has resolved the box ${boxKey(box, kind)}`);
+  return digest;
+}
+
+/** Subnets that the Tsfile fixes for other networks: an automatic one must keep clear of them, made yet or not. */
+const wantedSubnets = (project: Project | undefined, except: string) =>
+  (project?.networks ?? []).flatMap((network) => (network.name === except || network.subnet === undefined ? [] : [parseSubnet(network.subnet)]));
+
+function without<T>(table: Readonly<Record<string, T>>, key: string): Readonly<Record<string, T>> {
+  const { [key]: _, ...rest } = table;
+  return rest;
+}

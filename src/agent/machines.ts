@@ -1,0 +1,120 @@
+import { mkdirSync } from 'node:fs';
+import { TsvError } from '../model/errors.ts';
+import type { BoxRef, MachineContext, Provider, Transport } from '../model/provider.ts';
+import type { Machine, MachineKind } from '../model/project.ts';
+import type { MachineAddress, MachineState, NetworkState, State } from '../model/state.ts';
+import { chooseAddress, chooseMac, parseSubnet } from '../net/addresses.ts';
+import { type Named, prefixOf } from '../net/scripts.ts';
+
+export type Providers = Readonly<Record<MachineKind, Provider>>;
+
+export interface MachinePlaces {
+  machineDir(name: string): string;
+  runDir(name: string): string;
+  /** The box in the store. Never builds. @throws TSV_UNKNOWN_BOX */
+  box(name: string, kind: MachineKind, digest: string): BoxRef;
+}
+
+/** What a provider needs to know of a machine, from the state alone. */
+export function machineContext(state: State, name: string, places: MachinePlaces): MachineContext {
+  const record = recordOf(state, name);
+  const dir = places.machineDir(name);
+  const runDir = places.runDir(name);
+  for (const folder of [dir, runDir]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const networks = Object.fromEntries(
+    Object.entries(state.networks).map(([key, network]) => [
+      key,
+      { bridge: network.bridge, gateway: network.gateway, prefix: prefixOf(network), mode: network.spec.mode },
+    ]),
+  );
+  return {
+    machine: record.spec,
+    projectId: state.projectId,
+    projectName: state.projectName,
+    dir,
+    runDir,
+    box: places.box(record.spec.box, record.spec.kind, record.boxDigest),
+    addresses: record.addresses,
+    networks,
+    memory: record.provider,
+    process: record.process,
+  };
+}
+
+export function recordOf(state: State, name: string): MachineState {
+  const record = state.machines[name];
+  if (record === undefined) throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
+  return record;
+}
+
+/** A new machine's record: its addresses chosen among those that no other machine has. */
+export function newRecord(state: State, machine: Machine, boxDigest: string): MachineState {
+  return {
+    spec: machine,
+    boxDigest,
+    addresses: chooseAddresses(state, machine),
+    createdAt: new Date().toISOString(),
+    ready: false,
+    steps: {},
+    provider: {},
+  };
+}
+
+/** Fixed addresses as given; others keep what the machine had, else get the lowest free one. */
+export function chooseAddresses(state: State, machine: Machine): readonly MachineAddress[] {
+  const before = state.machines[machine.name]?.addresses ?? [];
+  return machine.networks.map((attachment, index) => {
+    const network = networkOf(state, attachment.network);
+    const others = Object.entries(state.machines).filter(([name]) => name !== machine.name);
+    const taken = new Set(others.flatMap(([, other]) => other.addresses.filter((a) => a.network === attachment.network).map((a) => a.address)));
+    const kept = before.find((a) => a.network === attachment.network)?.address;
+    const subnet = parseSubnet(network.subnet);
+    const address = attachment.address ?? (kept !== undefined && !taken.has(kept) && isIn(kept, network) ? kept : chooseAddress(subnet, taken));
+    return { network: attachment.network, address, mac: chooseMac(`${state.projectId}/${machine.name}/${index}`), device: `eth${index}` };
+  });
+}
+
+const isIn = (address: string, network: NetworkState): boolean => {
+  const subnet = parseSubnet(network.subnet);
+  const inside = parseSubnet(`${address}/${subnet.prefix}`);
+  return inside.base === subnet.base;
+};
+
+export function networkOf(state: State, name: string): NetworkState {
+  const network = state.networks[name];
+  if (network === undefined) throw new TsvError('TSV_INTERNAL', `network ${name} is not in the state`);
+  return network;
+}
+
+export const namedMachines = (state: State): Named[] =>
+  Object.values(state.machines).map(({ spec, addresses }) => ({ name: spec.name, group: spec.group, hostname: spec.hostname, addresses }));
+
+/** Open ways into running machines; each is opened once and shared. */
+export class Transports {
+  private readonly open = new Map<string, Promise<Transport>>();
+
+  get(name: string, connect: () => Promise<Transport>): Promise<Transport> {
+    const existing = this.open.get(name);
+    if (existing !== undefined) return existing;
+    const opening = connect();
+    this.open.set(name, opening);
+    const forget = () => {
+      if (this.open.get(name) === opening) this.open.delete(name);
+    };
+    opening.then((transport) => transport.closed.then(forget, forget), forget);
+    return opening;
+  }
+
+  async drop(name: string): Promise<void> {
+    const opening = this.open.get(name);
+    this.open.delete(name);
+    (await opening?.catch(() => undefined))?.close();
+  }
+
+  async dropAll(): Promise<void> {
+    await Promise.all([...this.open.keys()].map((name) => this.drop(name)));
+  }
+}
+
+/** Key of a box in {@link ProjectCommand}'s `boxes`. */
+export const boxKey = (box: string, kind: MachineKind): string => `${box}/${kind}`;

@@ -1,0 +1,122 @@
+import type { Plan } from '../model/plan.ts';
+import type { ErrorData } from '../model/errors.ts';
+import type { TsvEvent } from '../model/events.ts';
+import type { Forward, Project } from '../model/project.ts';
+import type { ExecRequest, ExecResult } from '../model/provider.ts';
+
+/*
+ * Command and agent speak over a Unix socket, one JSON value per line:
+ *
+ *   command                         agent
+ *   {request} ─────────────────────▶
+ *                ◀───────────────── {event} …                (command: what it does)
+ *                ◀───────────────── {result} | {error}       and the connection ends
+ *   or, for exec and connect:
+ *                ◀───────────────── {stream: true}           from here on no lines but
+ *   frames (exec) or bytes (connect) in both directions
+ *
+ * A command that closes its connection has been interrupted.
+ */
+export const protocolVersion = 1;
+
+export interface Request {
+  readonly version: typeof protocolVersion;
+  /** Who asks: pid and command line, for the messages of others who wait. */
+  readonly client: { readonly pid: number; readonly command: string };
+  readonly call: Call;
+}
+
+export type ProjectCommand =
+  | { readonly command: 'up' | 'reload'; readonly project: Project; readonly targets: readonly string[]; readonly provision: boolean | 'force'; readonly boxes: Readonly<Record<string, string>>; readonly note: unknown }
+  | { readonly command: 'provision'; readonly project: Project; readonly targets: readonly string[]; readonly only?: string }
+  | { readonly command: 'halt' | 'destroy'; readonly project: Project | undefined; readonly targets: readonly string[]; readonly force?: boolean };
+
+export type Call =
+  | { readonly do: 'run'; readonly command: ProjectCommand; readonly parallel: number }
+  | { readonly do: 'exec'; readonly machine: string; readonly request: ExecRequest; readonly shell?: 'login' | 'command' }
+  | { readonly do: 'connect'; readonly machine: string }
+  | { readonly do: 'forwards' }
+  | { readonly do: 'leave' };
+
+export interface RunResult {
+  readonly plan: Plan;
+}
+
+export interface ForwardsResult {
+  readonly active: Readonly<Record<string, readonly Forward[]>>;
+}
+
+export type Answer = { readonly event: TsvEvent } | { readonly result: unknown } | { readonly error: ErrorData } | { readonly stream: true };
+
+/** Frames of an exec stream: one byte type, four bytes length (big endian), content. */
+export const frame = {
+  stdin: 0,
+  stdout: 1,
+  stderr: 2,
+  /** JSON of {@link ExecResult}; the last frame. */
+  exit: 3,
+  /** JSON `{cols, rows}`. */
+  resize: 4,
+  /** A signal's name. */
+  signal: 5,
+  /** Standard input has ended. */
+  eof: 6,
+  /** JSON of ErrorData; the last frame. */
+  error: 7,
+} as const;
+
+export type FrameType = (typeof frame)[keyof typeof frame];
+export type { ExecRequest, ExecResult };
+
+export function encodeFrame(type: FrameType, content: Buffer | string = ''): Buffer {
+  const body = Buffer.from(content as string);
+  const head = Buffer.alloc(5);
+  head.writeUInt8(type, 0);
+  head.writeUInt32BE(body.length, 1);
+  return Buffer.concat([head, body]);
+}
+
+/** Larger frames are a mistake of the other side. */
+const frameLimit = 1 << 24;
+
+/** Feeds on chunks, calls back with whole frames. */
+export function frameReader(onFrame: (type: number, content: Buffer) => void): (chunk: Buffer) => void {
+  let chunks: Buffer[] = [];
+  let length = 0;
+  return (chunk) => {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length < 5) return;
+    let data = chunks.length === 1 ? chunk : Buffer.concat(chunks);
+    while (data.length >= 5) {
+      const size = data.readUInt32BE(1);
+      if (size > frameLimit) throw new Error('frame too large');
+      if (data.length < 5 + size) break;
+      onFrame(data.readUInt8(0), data.subarray(5, 5 + size));
+      data = data.subarray(5 + size);
+    }
+    chunks = data.length === 0 ? [] : [data];
+    length = data.length;
+  };
+}
+
+/** Feeds on chunks, calls back with lines; returns what follows once `stop` was called from a line. */
+export function lineReader(onLine: (line: string, stop: () => void) => void, onRest?: (rest: Buffer) => void): (chunk: Buffer) => void {
+  let pending: Buffer = Buffer.alloc(0);
+  let stopped = false;
+  return (chunk) => {
+    pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
+    for (let end = pending.indexOf(10); end >= 0 && !stopped; end = pending.indexOf(10)) {
+      const line = pending.subarray(0, end).toString('utf8');
+      pending = pending.subarray(end + 1);
+      onLine(line, () => {
+        stopped = true;
+      });
+    }
+    if (stopped && pending.length > 0) {
+      const rest = pending;
+      pending = Buffer.alloc(0);
+      onRest?.(rest);
+    }
+  };
+}

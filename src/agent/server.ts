@@ -1,0 +1,145 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { TsvError, toTsvError } from '../model/errors.ts';
+import type { Emit } from '../model/events.ts';
+import type { Answer, Call, ForwardsResult, ProjectCommand, Request, RunResult } from './protocol.ts';
+import { lineReader, protocolVersion } from './protocol.ts';
+import { Mutex } from './mutex.ts';
+import { serveConnect, serveExec } from './streams.ts';
+import type { Service } from './service.ts';
+
+/**
+ * The agent's socket. Commands that change the project run one after the other, in the order in which they came;
+ * the others (exec, connect) do not wait.
+ */
+export class AgentServer {
+  private readonly server: Server;
+  private readonly service: Service;
+  private readonly queue = new Mutex();
+  private running: { pid: number; command: string; since: string } | undefined;
+  private connections = 0;
+  /** Called whenever the last connection has ended. */
+  onIdle: () => void = () => {};
+  /** Called when a command begins, and with undefined when it has ended. */
+  onCommand: (running: { pid: number; command: string; since: string } | undefined) => void = () => {};
+
+  constructor(service: Service) {
+    this.service = service;
+    this.server = createServer({ allowHalfOpen: true }, (socket) => this.accept(socket));
+  }
+
+  get busy(): boolean {
+    return this.connections > 0;
+  }
+
+  async listen(path: string): Promise<void> {
+    rmSync(path, { force: true }); // we hold the project's lock: whoever listened here is gone
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(path, resolve);
+    });
+    chmodSync(path, 0o600);
+  }
+
+  close(): void {
+    this.server.close();
+  }
+
+  private accept(socket: Socket): void {
+    this.connections++;
+    const abort = new AbortController();
+    const interrupt = () => abort.abort(new TsvError('TSV_CANCELLED', 'interrupted', { exitCode: 130 }));
+    socket.on('error', () => {}); // the command is gone; 'close' follows
+    socket.on('close', () => {
+      interrupt();
+      this.connections--;
+      if (this.connections === 0) this.onIdle();
+    });
+    const early: Buffer[] = [];
+    let onRest = (rest: Buffer) => {
+      early.push(rest);
+    };
+    const reader = lineReader(
+      (line, stop) => {
+        stop();
+        socket.off('data', reader);
+        socket.pause();
+        const takeRest = (handler: (rest: Buffer) => void) => {
+          onRest = handler;
+          for (const rest of early.splice(0)) handler(rest);
+        };
+        void this.answer(socket, line, { signal: abort.signal, interrupt }, takeRest);
+      },
+      (rest) => onRest(rest),
+    );
+    socket.on('data', reader);
+  }
+
+  private async answer(socket: Socket, line: string, { signal, interrupt }: { signal: AbortSignal; interrupt: () => void }, takeRest: (handler: (rest: Buffer) => void) => void): Promise<void> {
+    const send = (answer: Answer) => {
+      if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
+    };
+    try {
+      const request = parseRequest(line);
+      const { call } = request;
+      if (call.do === 'exec') {
+        await serveExec(socket, this.service, call, () => send({ stream: true }), takeRest);
+      } else if (call.do === 'connect') {
+        await serveConnect(socket, this.service, call.machine, signal, () => send({ stream: true }), takeRest);
+      } else {
+        // The command has nothing more to say. When it ends its side, or goes, it was interrupted: reading notices.
+        socket.once('end', interrupt);
+        socket.resume();
+        send({ result: await this.call(request, call, (event) => send({ event }), signal) });
+        socket.end();
+      }
+    } catch (error) {
+      send({ error: toTsvError(error).toJSON() });
+      socket.end();
+    }
+  }
+
+  private async call(request: Request, call: Extract<Call, { do: 'run' | 'forwards' | 'leave' }>, emit: Emit, signal: AbortSignal): Promise<unknown> {
+    switch (call.do) {
+      case 'run':
+        return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
+      case 'forwards':
+        return { active: this.service.activeForwards() } satisfies ForwardsResult;
+      case 'leave':
+        return this.inTurn(request, emit, signal, () => this.service.leave());
+    }
+  }
+
+  private async inTurn<T>(request: Request, emit: Emit, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    if (this.running !== undefined) {
+      emit({ type: 'waiting', forCommand: this.running.command, pid: this.running.pid, since: this.running.since });
+    }
+    return this.queue.run(async () => {
+      signal.throwIfAborted();
+      this.running = { ...request.client, since: new Date().toISOString() };
+      this.onCommand(this.running);
+      try {
+        return await work();
+      } finally {
+        this.running = undefined;
+        this.onCommand(undefined);
+      }
+    });
+  }
+}
+
+function parseRequest(line: string): Request {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new TsvError('TSV_PROTOCOL', 'the agent received something that is no request', { cause });
+  }
+  const request = value as Request;
+  if (typeof value !== 'object' || value === null || request.version !== protocolVersion) {
+    throw new TsvError('TSV_PROTOCOL', 'this tsv and the running agent are of different versions', { hint: 'tsv halt with the old version, then run the command again' });
+  }
+  return request;
+}
+
+export type { ProjectCommand, RunResult };

@@ -1,0 +1,132 @@
+import type { Duplex } from 'node:stream';
+import { TsvError } from '../model/errors.ts';
+import type { Emit } from '../model/events.ts';
+import type { Forward, Project } from '../model/project.ts';
+import type { ExecRequest, ExecSession, Transport } from '../model/provider.ts';
+import type { Forwards } from '../net/forwards.ts';
+import { execute, executionError } from '../plan/execute.ts';
+import { reconcile } from '../plan/reconcile.ts';
+import type { Journal } from '../state/journal.ts';
+import { observe } from '../state/observe.ts';
+import type { StateStore } from '../state/store.ts';
+import type { Engine } from './engine.ts';
+import { type Providers, recordOf } from './machines.ts';
+import type { ProjectCommand, RunResult } from './protocol.ts';
+
+export interface SshServer {
+  accept(stream: Duplex): Promise<void>;
+}
+
+export interface ServiceOptions {
+  readonly store: StateStore;
+  readonly engine: Engine;
+  readonly forwards: Forwards;
+  journal(): Journal;
+  /** Keeps what `status` wants to know of the Tsfile without parsing it. */
+  writeNote(note: unknown): void;
+  readonly providers: Providers;
+  /** Makes the SSH server of a container; the machine's keys lie in its folder. */
+  sshServer(machine: string, transport: Transport): Promise<SshServer>;
+  dial(host: string, port: number): Promise<Duplex>;
+}
+
+export type SshTarget = { readonly type: 'serve'; accept(stream: Duplex): Promise<void> } | { readonly type: 'stream'; readonly stream: Duplex };
+
+/** What the agent does for commands; the socket is elsewhere (server.ts). */
+export class Service {
+  private readonly options: ServiceOptions;
+
+  constructor(options: ServiceOptions) {
+    this.options = options;
+  }
+
+  /** Looks, plans, and carries the plan out. @throws what went wrong, as one error */
+  async run(command: ProjectCommand, parallel: number, emit: Emit, signal: AbortSignal): Promise<RunResult> {
+    const { store, engine } = this.options;
+    if (command.project !== undefined) {
+      const { name, digest } = command.project;
+      await store.update((state) => ({ ...state, projectName: Object.keys(state.machines).length === 0 ? name : state.projectName, tsfileDigest: digest }));
+    }
+    if ('note' in command) this.options.writeNote(command.note);
+    if (command.project !== undefined) this.validate(command.project);
+    const plan = reconcile({ ...reconcileRequest(command), observation: observe(store.current) });
+    emit({ type: 'plan', plan });
+    const journal = this.options.journal();
+    const force = command.command === 'destroy' || (command.command === 'halt' && command.force === true);
+    try {
+      const result = await execute(plan, {
+        run: (node, context) =>
+          engine.perform(node.action, {
+            project: command.project,
+            boxes: 'boxes' in command ? command.boxes : {},
+            force,
+            emit: (event) => (event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event)),
+            signal: context.signal,
+          }),
+        journal: journal.forCommand(command.command),
+        emit,
+        parallel,
+        signal,
+      });
+      const error = executionError(result);
+      if (error !== undefined) throw error;
+      if (command.command === 'up') await engine.refreshSpecs(command.project);
+      return { plan };
+    } finally {
+      journal.close();
+    }
+  }
+
+  private validate(project: Project): void {
+    const problems = project.machines.flatMap((machine) => this.options.providers[machine.kind].validate(machine).map((problem) => `${machine.name}: ${problem}`));
+    if (problems.length > 0) throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
+  }
+
+  async exec(machine: string, request: ExecRequest): Promise<ExecSession> {
+    const transport = await this.options.engine.connect(machine, new AbortController().signal);
+    return transport.exec(request);
+  }
+
+  /** The machine's SSH server: a VM's own, or ours on behalf of a container. */
+  async openSsh(machine: string, signal: AbortSignal): Promise<SshTarget> {
+    const { store, engine } = this.options;
+    const record = recordOf(store.current, machine);
+    if (record.spec.kind === 'container') {
+      const server = await this.options.sshServer(machine, await engine.connect(machine, signal));
+      return { type: 'serve', accept: (stream) => server.accept(stream) };
+    }
+    const address = record.addresses[0]?.address;
+    if (address === undefined) throw new TsvError('TSV_UNSUPPORTED', `${machine} has no network`);
+    if (!record.ready) await engine.connect(machine, signal);
+    return { type: 'stream', stream: await this.options.dial(address, 22) };
+  }
+
+  activeForwards(): Record<string, readonly Forward[]> {
+    const { store, forwards } = this.options;
+    return Object.fromEntries(Object.keys(store.current.machines).map((name) => [name, forwards.active(name)]));
+  }
+
+  /** Ends the sandbox when nothing needs it: no machine runs. */
+  async leave(): Promise<boolean> {
+    const { store, engine } = this.options;
+    const running = Object.values(observe(store.current).machines).some((machine) => machine.state === 'running' || machine.state === 'broken');
+    if (running) return false;
+    if (store.current.sandbox !== undefined) {
+      await engine.perform({ do: 'sandbox.remove' }, { project: undefined, boxes: {}, force: true, emit: () => {}, signal: new AbortController().signal });
+    }
+    return true;
+  }
+}
+
+function reconcileRequest(command: ProjectCommand) {
+  switch (command.command) {
+    case 'up':
+    case 'reload':
+      return { command: command.command, wanted: command.project, targets: command.targets, options: { provision: command.provision } } as const;
+    case 'provision':
+      return { command: command.command, wanted: command.project, targets: command.targets, options: command.only === undefined ? {} : { only: command.only } } as const;
+    case 'halt':
+    case 'destroy':
+      return { command: command.command, wanted: command.project, targets: command.targets } as const;
+  }
+}

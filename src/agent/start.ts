@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process';
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { TsvError } from '../model/errors.ts';
+import type { ErrorData } from '../model/errors.ts';
+import type { ProcessRef } from '../model/state.ts';
+import { openLockFile } from '../state/lock.ts';
+import { ensureRunDir, projectPaths, runPaths, storeDir } from '../state/paths.ts';
+import { readState } from '../state/store.ts';
+import { isAlive } from '../sys/process.ts';
+import { type Holder, readUserMap, startHolder, type UserMap } from '../sys/userns.ts';
+import { openAgent } from './client.ts';
+
+/** What a new agent is told: it cannot find these out itself, being uid 0 of the sandbox. */
+export interface AgentConfig {
+  readonly projectDir: string;
+  readonly projectName: string;
+  readonly runDir: string;
+  readonly storeDir: string;
+  readonly holder: ProcessRef;
+  readonly map: UserMap;
+}
+
+export interface AgentPlace {
+  readonly projectDir: string;
+  readonly projectName: string;
+  /** The built agent program. */
+  readonly agentFile: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** The socket of the project's agent, which is started when none listens. */
+export async function ensureAgent(place: AgentPlace): Promise<Socket> {
+  const runDir = ensureRunDir(place.projectDir, place.env);
+  const { agentSocket } = runPaths(runDir);
+  const running = await openAgent(agentSocket);
+  if (running !== undefined) return running;
+  // One starts it; others who come now wait here and find it running.
+  const { lockExclusive } = await import('../sys/flock.ts');
+  const startLock = lockFile(join(runDir, 'start.lock'), lockExclusive);
+  try {
+    const meanwhile = await openAgent(agentSocket);
+    if (meanwhile !== undefined) return meanwhile;
+    await startAgent(place, runDir);
+  } finally {
+    closeSync(startLock);
+  }
+  const started = await openAgent(agentSocket);
+  if (started === undefined) throw new TsvError('TSV_AGENT', "the project's agent ended at once", { details: [`its log: ${projectPaths(place.projectDir).agentLog}`] });
+  return started;
+}
+
+/** Opens and locks a file that its last holder may remove: what was locked must still be what the name stands for. */
+function lockFile(path: string, lock: (fd: number) => void): number {
+  for (;;) {
+    const fd = openSync(path, 'a', 0o600);
+    lock(fd);
+    if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;
+    closeSync(fd);
+  }
+}
+
+async function startAgent(place: AgentPlace, runDir: string): Promise<void> {
+  const map = readUserMap();
+  const state = readState(place.projectDir);
+  closeSync(openLockFile(place.projectDir)); // makes the state folder, or says why it may not be used
+  const old = state?.sandbox?.holder;
+  let fresh: Holder | undefined;
+  if (!isAlive(old)) fresh = await startHolder(map, { namespaces: ['net', 'mount'], label: `tsv:${place.projectName}` });
+  const holder = isAlive(old) ? old : fresh?.process;
+  if (holder === undefined) throw new TsvError('TSV_SANDBOX', 'the sandbox ended at once');
+  const config: AgentConfig = { projectDir: place.projectDir, projectName: place.projectName, runDir, storeDir: storeDir(place.env), holder, map };
+  try {
+    await launchAgent(place.agentFile, config, place.env);
+  } catch (error) {
+    fresh?.release();
+    throw error;
+  }
+  fresh?.keep();
+}
+
+/** The agent runs as root of the sandbox's user namespace, with this user's groups (kvm), in the host's network. */
+async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.ProcessEnv): Promise<void> {
+  const enter = config.map.rooted ? [] : ['nsenter', '--user', '--preserve-credentials', '-t', String(config.holder.pid), '--'];
+  const [file = process.execPath, ...args] = [...enter, process.execPath, '--enable-source-maps', agentFile];
+  const log = openSync(projectPaths(config.projectDir).agentLog, 'a', 0o600);
+  const child = spawn(file, args, {
+    detached: true,
+    cwd: '/',
+    stdio: ['pipe', log, log, 'pipe'],
+    env: { ...env, TSV_ID: `tsv:${config.projectName}`, TSV_AGENT: '1' },
+  });
+  closeSync(log);
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(JSON.stringify(config));
+  const ready = child.stdio[3];
+  await new Promise<void>((resolve, reject) => {
+    let text = '';
+    const fail = (message: string, details: string[] = []) =>
+      reject(new TsvError('TSV_AGENT', message, { details: [...details, `its log: ${projectPaths(config.projectDir).agentLog}`] }));
+    child.once('error', (error) => fail(`the project's agent could not be started: ${error.message}`));
+    child.once('exit', (code, signal) => fail("the project's agent ended at once", [signal ?? `exit code ${code}`]));
+    ready?.on('data', (data: Buffer) => {
+      text += data.toString('utf8');
+      if (!text.endsWith('\n')) return;
+      const answer = JSON.parse(text) as { ready: true } | { error: ErrorData };
+      if ('error' in answer) reject(TsvError.fromJSON(answer.error));
+      else resolve();
+    });
+  });
+  (ready as Socket | undefined)?.destroy();
+  child.unref();
+}

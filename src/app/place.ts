@@ -1,0 +1,91 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TsvError } from '../model/errors.ts';
+import type { Project } from '../model/project.ts';
+import { projectPaths } from '../state/paths.ts';
+
+/** Where a command works: found without reading a Tsfile, so that every command can afford it. */
+export interface Place {
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** `--file`. */
+  readonly file?: string;
+}
+
+const tsfileNames = ['Tsfile.yaml', 'Tsfile.yml'];
+
+/** Folder of the installed package: recipes, templates, built files. */
+export function packageDir(): string {
+  let dir = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(dir, 'package.json'))) dir = dirname(dir);
+  return dir;
+}
+
+export const builtFile = (name: string): string => join(packageDir(), 'dist', name);
+
+/**
+ * The project's folder: the nearest one upwards with a Tsfile or a state (so that what a lost Tsfile made can still be
+ * destroyed). @throws TSV_NO_TSFILE
+ */
+export function findProjectDir(place: Place): string {
+  if (place.file !== undefined) return dirname(resolve(place.cwd, place.file));
+  for (let dir = resolve(place.cwd); ; dir = dirname(dir)) {
+    if (tsfileNames.some((name) => existsSync(join(dir, name))) || existsSync(projectPaths(dir).stateFile)) return dir;
+    if (dirname(dir) === dir) break;
+  }
+  throw new TsvError('TSV_NO_TSFILE', 'no Tsfile.yaml in this folder or above it', { details: [`looked from ${resolve(place.cwd)}`], hint: 'tsv init' });
+}
+
+/** The Tsfile, checked. The parser is loaded only here. */
+export async function load(place: Place): Promise<Project> {
+  const { loadProject } = await import('../config/index.ts');
+  return loadProject(place.cwd, { env: place.env, ...(place.file === undefined ? {} : { file: place.file }) });
+}
+
+/** What the last `up` read, so that `status` need not parse: the names, and a stamp of the files that they came from. */
+export interface TsfileNote {
+  readonly stamp: string;
+  readonly project: string;
+  readonly machines: readonly {
+    readonly name: string;
+    readonly kind: 'vm' | 'container';
+    readonly forwards: readonly string[];
+    /** Names of the provisioning steps that `up` runs. */
+    readonly steps: readonly string[];
+  }[];
+}
+
+/** Changes when the Tsfile or its `.env` changes. */
+export function tsfileStamp(projectDir: string): string {
+  return [...tsfileNames, '.env']
+    .map((name) => statSync(join(projectDir, name), { throwIfNoEntry: false }))
+    .map((stat) => (stat === undefined ? '-' : `${stat.ino}:${stat.mtimeMs}:${stat.size}`))
+    .join(' ');
+}
+
+const noteFile = (projectDir: string): string => projectPaths(projectDir).tsfileNote;
+
+/** The note, when it still is about the files as they are. */
+export function readTsfileNote(projectDir: string): TsfileNote | undefined {
+  try {
+    const note = JSON.parse(readFileSync(noteFile(projectDir), 'utf8')) as TsfileNote;
+    return note.stamp === tsfileStamp(projectDir) ? note : undefined;
+  } catch {
+    return undefined; // none yet, or torn: the Tsfile itself is read instead
+  }
+}
+
+export const noteOf = (project: Project): TsfileNote => ({
+  stamp: tsfileStamp(project.dir),
+  project: project.name,
+  machines: project.machines.map(({ name, kind, forwards, provision }) => ({
+    name,
+    kind,
+    forwards: forwards.map(forwardText),
+    steps: provision.filter(({ run }) => run !== 'never').map((step) => step.name),
+  })),
+});
+
+export const forwardText = (forward: { hostAddress: string; hostPort: number; guestPort: number }): string =>
+  `${forward.hostAddress}:${forward.hostPort}->${forward.guestPort}`;

@@ -1,0 +1,94 @@
+import type { MachineKind } from '../model/project.ts';
+import type { Observed, State } from '../model/state.ts';
+import { observe } from '../state/observe.ts';
+import { type LockHolder, readHolder } from '../state/lock.ts';
+import { readState } from '../state/store.ts';
+import { findProjectDir, forwardText, load, noteOf, type Place, readTsfileNote, type TsfileNote } from './place.ts';
+
+export interface MachineStatus {
+  readonly machine: string;
+  readonly kind: MachineKind;
+  readonly state: 'running' | 'starting' | 'stopped' | 'not created' | 'broken';
+  readonly detail?: string;
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly forwards: readonly string[];
+  readonly accel?: string;
+  readonly accelReason?: string;
+  readonly startedAt?: string;
+  /** Steps done, of how many. */
+  readonly provisioned?: string;
+}
+
+export interface ProjectStatus {
+  readonly project: string;
+  readonly dir: string;
+  readonly machines: readonly MachineStatus[];
+  /** A command that is under way right now. */
+  readonly inProgress?: { readonly pid: number; readonly command: string; readonly since: string };
+}
+
+/** One look at the state and at reality. Starts nothing, waits for nothing, writes nothing. */
+export async function projectStatus(place: Place): Promise<ProjectStatus> {
+  const dir = findProjectDir(place);
+  const state = readState(dir);
+  const observation = observe(state);
+  const note = readTsfileNote(dir) ?? (await wanted(place));
+  const known = new Set(Object.keys(state?.machines ?? {}));
+  const holder = readHolder(dir);
+  return {
+    project: state?.projectName ?? note?.project ?? '',
+    dir,
+    machines: [
+      ...Object.keys(state?.machines ?? {}).map((name) => describe(state, name, observation.machines[name] ?? { state: 'absent' }, note)),
+      ...(note?.machines ?? [])
+        .filter(({ name }) => !known.has(name))
+        .map(({ name, kind, forwards }): MachineStatus => ({ machine: name, kind, state: 'not created', addresses: {}, forwards })),
+    ].sort(inOrderOf(note?.machines.map(({ name }) => name) ?? [])),
+    ...(holder !== undefined && isCommand(holder) ? { inProgress: { pid: holder.pid, command: holder.command, since: holder.since } } : {}),
+  };
+}
+
+const isCommand = (holder: LockHolder): boolean => holder.command !== 'agent' && holder.command !== 'leaving';
+
+async function wanted(place: Place): Promise<TsfileNote | undefined> {
+  try {
+    return noteOf(await load(place));
+  } catch (error) {
+    // A broken or lost Tsfile does not hide what runs.
+    if (readState(findProjectDir(place)) === undefined) throw error;
+    return undefined;
+  }
+}
+
+const inOrderOf = (names: readonly string[]) => (a: MachineStatus, b: MachineStatus) => rank(names, a.machine) - rank(names, b.machine);
+const rank = (names: readonly string[], name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
+
+function describe(state: State | undefined, name: string, observed: Observed, note: TsfileNote | undefined): MachineStatus {
+  const record = state?.machines[name];
+  if (record === undefined) return { machine: name, kind: 'container', state: 'not created', addresses: {}, forwards: [] };
+  const steps = note?.machines.find((machine) => machine.name === name)?.steps ?? Object.keys(record.steps);
+  const done = steps.filter((step) => record.steps[step] !== undefined).length;
+  return {
+    machine: name,
+    kind: record.spec.kind,
+    ...situation(observed, record.ready),
+    addresses: Object.fromEntries(record.addresses.map(({ network, address }) => [network, address])),
+    forwards: record.spec.forwards.map(forwardText),
+    ...(record.accel === undefined ? {} : { accel: record.accel.accel, accelReason: record.accel.reason }),
+    ...(record.startedAt === undefined || observed.state !== 'running' ? {} : { startedAt: record.startedAt }),
+    ...(steps.length === 0 ? {} : { provisioned: `${done}/${steps.length}` }),
+  };
+}
+
+function situation(observed: Observed, ready: boolean): { state: MachineStatus['state']; detail?: string } {
+  switch (observed.state) {
+    case 'absent':
+      return { state: 'not created' };
+    case 'stopped':
+      return observed.unexpectedly ? { state: 'stopped', detail: 'ended unexpectedly' } : { state: 'stopped' };
+    case 'running':
+      return ready ? { state: 'running' } : { state: 'starting' };
+    case 'broken':
+      return { state: 'broken', detail: observed.reasons.join('; ') };
+  }
+}

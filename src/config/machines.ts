@@ -1,0 +1,282 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Disk, Forward, Healthcheck, Machine, MachineKind, ProvisionStep, Share } from '../model/project.ts';
+import type { Report, Span } from './diagnostic.ts';
+import { defaultNetwork } from './networks.ts';
+import {
+  booleanOf,
+  choiceOf,
+  commandOf,
+  durationOf,
+  entriesOf,
+  entryOf,
+  envOf,
+  fieldOf,
+  guestPathOf,
+  itemsOf,
+  type Located,
+  numberOf,
+  sizeOf,
+  textOf,
+} from './read.ts';
+import { readSteps } from './steps.ts';
+import type { Entry, Node } from './tree.ts';
+import schema from './tsfile.schema.json' with { type: 'json' };
+import { parseDuration, parseSize } from './units.ts';
+
+/** A machine or a group of replicas as the Tsfile has it, with the places that checks between machines need. */
+export interface MachineDraft {
+  readonly name: string;
+  readonly at: Span;
+  /** undefined: neither or both of `image` and `box` are given. */
+  readonly kind: MachineKind | undefined;
+  readonly replicas: Located<number> | undefined;
+  readonly hostname: Located<string> | undefined;
+  readonly networks: readonly AttachmentDraft[];
+  readonly forwards: readonly Located<Forward>[];
+  readonly dependsOn: readonly DependencyDraft[];
+  /** All that is the same for each replica. */
+  readonly common: Omit<Machine, 'name' | 'hostname' | 'networks' | 'forwards' | 'dependsOn'>;
+}
+
+export interface AttachmentDraft {
+  readonly network: Located<string>;
+  readonly address: Located<string> | undefined;
+}
+
+export interface DependencyDraft {
+  readonly group: Located<string>;
+  readonly condition: Located<'started' | 'healthy'>;
+}
+
+const builtIn = schema.$defs.machine.properties;
+const builtInCheck = schema.$defs.healthcheck.properties;
+const mebibyte = 2 ** 20;
+const leastMemory = { vm: 128 * mebibyte, container: 4 * mebibyte } as const;
+
+/** Every machine of the file, and all that is wrong inside one machine. Reads scripts and files below `dir`. */
+export function readMachines(root: Node, dir: string, report: Report): readonly MachineDraft[] {
+  const defaults = fieldOf(root, 'defaults');
+  // Defaults are checked once, also those that no machine takes.
+  sizeOf(fieldOf(defaults, 'memory'), report);
+  durationOf(fieldOf(defaults, 'boot_timeout'), report);
+  durationOf(fieldOf(defaults, 'stop_timeout'), report);
+  return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, dir, report));
+}
+
+function readMachine(
+  { key, keySpan, value: node }: Entry,
+  defaults: Node | undefined,
+  dir: string,
+  report: Report,
+): MachineDraft {
+  const own = (name: string) => fieldOf(node, name);
+  const either = (name: string) => own(name) ?? fieldOf(defaults, name);
+  const kind = readKind(node, report);
+  const memory = sizeOf(either('memory'), own('memory') === undefined ? () => {} : report);
+  const cpus = numberOf(either('cpus'));
+  if (kind !== undefined) checkResources(key, kind, memory, cpus, report);
+  const env = { ...envOf(fieldOf(defaults, 'env')), ...envOf(own('env')) };
+  const command = commandOf(own('command'));
+  const healthcheck = readHealthcheck(own('healthcheck'), report);
+  const duration = (name: 'boot_timeout' | 'stop_timeout') =>
+    durationOf(own(name), report) ??
+    durationOf(fieldOf(defaults, name), () => {}) ??
+    parseDuration(builtIn[name].default) ??
+    0;
+  return {
+    name: key,
+    at: keySpan,
+    kind,
+    replicas: numberOf(own('replicas')),
+    hostname: textOf(own('hostname')),
+    networks: readAttachments(either('networks'), keySpan, report),
+    forwards: itemsOf(own('forwards')).flatMap((item) => readForward(item, report) ?? []),
+    dependsOn: readDependencies(own('depends_on'), report),
+    common: {
+      group: key,
+      kind: kind ?? 'container',
+      box: textOf(own('image') ?? own('box'))?.value ?? '',
+      memoryBytes: memory?.value ?? parseSize(builtIn.memory.default) ?? 0,
+      cpus: cpus?.value ?? builtIn.cpus.default,
+      pids: numberOf(either('pids'))?.value ?? builtIn.pids.default,
+      ...(command === undefined ? {} : { command }),
+      env,
+      shares: readShares(own('share'), dir, report),
+      disks: readDisks(own('disks'), report),
+      ...(healthcheck === undefined ? {} : { healthcheck }),
+      provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
+      bootTimeoutMs: duration('boot_timeout'),
+      stopTimeoutMs: duration('stop_timeout'),
+      accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',
+    },
+  };
+}
+
+/** Keys that one kind of machine has no use for: what to say, and what to do instead. */
+const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, message: string, hint: string])[]>> = {
+  vm: [
+    ['share', 'sharing folders with a VM is not supported yet', 'copy them with a `file` step in `provision`'],
+    ['command', '`command` is for containers; a VM runs the system of its box', 'start services in `provision`'],
+    ['pids', '`pids` is for containers', 'remove it'],
+  ],
+  container: [
+    [
+      'disks',
+      'disks for a container are not supported',
+      'keep data in a folder of the host with `share`, or make the machine a VM with `box`',
+    ],
+    ['accel', '`accel` is for VMs', 'remove it'],
+  ],
+};
+
+function readKind(node: Node, report: Report): MachineKind | undefined {
+  const image = entryOf(node, 'image');
+  const box = entryOf(node, 'box');
+  if ((image === undefined) === (box === undefined)) return undefined;
+  const kind = image === undefined ? 'vm' : 'container';
+  const given = choiceOf(fieldOf(node, 'kind'), ['vm', 'container']);
+  if (given !== undefined && given.value !== kind) {
+    report(
+      given.at,
+      `\`kind: ${given.value}\` does not agree with \`${kind === 'vm' ? 'box' : 'image'}\``,
+      `\`${kind === 'vm' ? 'image' : 'box'}\` makes a ${given.value}`,
+    );
+  }
+  for (const [key, message, hint] of notFor[kind]) {
+    const entry = entryOf(node, key);
+    if (entry !== undefined) report(entry.keySpan, message, hint);
+  }
+  return kind;
+}
+
+function checkResources(
+  name: string,
+  kind: MachineKind,
+  memory: Located<number> | undefined,
+  cpus: Located<number> | undefined,
+  report: Report,
+): void {
+  if (memory !== undefined && memory.value < leastMemory[kind]) {
+    report(
+      memory.at,
+      `${kind === 'vm' ? 'the VM' : 'the container'} \`${name}\` needs at least ${leastMemory[kind] / mebibyte}M of memory`,
+    );
+  }
+  if (kind === 'vm' && cpus !== undefined && !Number.isInteger(cpus.value)) {
+    report(
+      cpus.at,
+      `the VM \`${name}\` cannot have ${cpus.value} CPUs`,
+      'a VM has whole CPUs; fractions are for containers',
+    );
+  }
+}
+
+function readAttachments(node: Node | undefined, at: Span, report: Report): readonly AttachmentDraft[] {
+  if (node === undefined) return [{ network: { value: defaultNetwork, at }, address: undefined }];
+  const attachments: AttachmentDraft[] = [];
+  for (const item of itemsOf(node)) {
+    const network = textOf(item) ?? textOf(fieldOf(item, 'name'));
+    if (network === undefined) continue;
+    if (attachments.some((other) => other.network.value === network.value)) {
+      report(network.at, `the network \`${network.value}\` is listed twice`);
+    }
+    attachments.push({ network, address: textOf(fieldOf(item, 'address')) });
+  }
+  return attachments;
+}
+
+function readForward(node: Node, report: Report): Located<Forward> | undefined {
+  const text = textOf(node);
+  if (text === undefined) {
+    const [host, guest] = [numberOf(fieldOf(node, 'host')), numberOf(fieldOf(node, 'guest'))];
+    if (host === undefined || guest === undefined) return undefined;
+    const hostAddress = textOf(fieldOf(node, 'address'))?.value ?? schema.$defs.forward.properties.address.default;
+    return { value: { hostAddress, hostPort: host.value, guestPort: guest.value }, at: host.at };
+  }
+  const match = /^(?:([0-9.]+):)?([0-9]{1,5}):([0-9]{1,5})$/.exec(text.value);
+  if (match === null) return undefined;
+  const [hostPort, guestPort] = [Number(match[2]), Number(match[3])];
+  for (const port of [hostPort, guestPort]) {
+    if (port < 1 || port > 65535) report(text.at, `${port} is no port`, 'ports go from 1 to 65535');
+  }
+  return {
+    value: { hostAddress: match[1] ?? schema.$defs.forward.properties.address.default, hostPort, guestPort },
+    at: text.at,
+  };
+}
+
+/** A path as one word of a shell command that the user may paste. */
+const shellWord = (text: string): string =>
+  /^[A-Za-z0-9_./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
+/** Folders of the kernel, where a share would break the container or show it the host. */
+const kernelPaths = ['/proc', '/sys', '/dev'];
+
+function readShares(node: Node | undefined, dir: string, report: Report): readonly Share[] {
+  const shares: Share[] = [];
+  for (const item of itemsOf(node)) {
+    const host = textOf(fieldOf(item, 'host'));
+    const guest = guestPathOf(fieldOf(item, 'guest'), report);
+    const path = host === undefined || host.value === '' ? undefined : resolve(dir, host.value);
+    if (host !== undefined && path !== undefined && !host.value.includes('\0') && !existsSync(path)) {
+      const hint = host.value.startsWith('~')
+        ? `\`~\` is not replaced here; write \${HOME}`
+        : `mkdir -p ${shellWord(path)}`;
+      report(host.at, `${host.value} does not exist`, hint);
+    }
+    if (guest === undefined || path === undefined) continue;
+    if (
+      guest.value === '/' ||
+      kernelPaths.some((taken) => guest.value === taken || guest.value.startsWith(`${taken}/`))
+    ) {
+      report(guest.at, `${guest.value} of a container cannot be replaced by a share`);
+    }
+    if (shares.some((other) => other.guest === guest.value)) report(guest.at, `two shares are at ${guest.value}`);
+    shares.push({ host: path, guest: guest.value, readonly: booleanOf(fieldOf(item, 'readonly')) ?? false });
+  }
+  return shares;
+}
+
+function readDisks(node: Node | undefined, report: Report): readonly Disk[] {
+  const disks: Disk[] = [];
+  for (const item of itemsOf(node)) {
+    const name = textOf(fieldOf(item, 'name'));
+    const size = sizeOf(fieldOf(item, 'size'), report);
+    if (size !== undefined && size.value < mebibyte) report(size.at, 'a disk has at least 1M');
+    if (name === undefined) continue;
+    if (disks.some((other) => other.name === name.value)) report(name.at, `two disks are named \`${name.value}\``);
+    disks.push({ name: name.value, sizeBytes: size?.value ?? 0 });
+  }
+  return disks;
+}
+
+function readDependencies(node: Node | undefined, report: Report): readonly DependencyDraft[] {
+  const dependencies: DependencyDraft[] = entriesOf(node).map(({ key, keySpan, value }) => ({
+    group: { value: key, at: keySpan },
+    condition: choiceOf(value, ['started', 'healthy']) ?? { value: 'started', at: keySpan },
+  }));
+  for (const item of itemsOf(node)) {
+    const group = textOf(item);
+    if (group === undefined) continue;
+    if (dependencies.some((other) => other.group.value === group.value))
+      report(group.at, `\`${group.value}\` is listed twice`);
+    dependencies.push({ group, condition: { value: 'started', at: group.at } });
+  }
+  return dependencies;
+}
+
+function readHealthcheck(node: Node | undefined, report: Report): Healthcheck | undefined {
+  if (node === undefined) return undefined;
+  const duration = (name: 'every' | 'timeout' | 'start_period') =>
+    durationOf(fieldOf(node, name), report, { orZero: name === 'start_period' }) ??
+    parseDuration(builtInCheck[name].default) ??
+    0;
+  return {
+    exec: commandOf(fieldOf(node, 'exec')) ?? [],
+    everyMs: duration('every'),
+    timeoutMs: duration('timeout'),
+    retries: numberOf(fieldOf(node, 'retries'))?.value ?? builtInCheck.retries.default,
+    startPeriodMs: duration('start_period'),
+  };
+}

@@ -1,0 +1,106 @@
+import type { Disk, Machine, Network } from '../model/project.ts';
+import type { MachineState, NetworkState, Observed } from '../model/state.ts';
+
+/** What has to happen to a machine so that it runs as the Tsfile says. */
+export type Fate =
+  | { readonly do: 'create'; readonly cause: string }
+  | { readonly do: 'recreate'; readonly cause: string }
+  | { readonly do: 'restart'; readonly cause: string }
+  | { readonly do: 'start'; readonly cause: string }
+  | { readonly do: 'keep' };
+
+/** Pure. `restartCause`: why a running machine must be restarted though its own spec is unchanged. */
+export function fateOf(
+  wanted: Machine,
+  record: MachineState | undefined,
+  observed: Observed,
+  restartCause: string | undefined,
+): Fate {
+  if (record === undefined) return { do: 'create', cause: 'new' };
+  if (observed.state === 'absent') return { do: 'create', cause: 'absent' };
+  const recreate = whyRecreate(record.spec, wanted);
+  if (recreate !== undefined) return { do: 'recreate', cause: recreate };
+  switch (observed.state) {
+    case 'broken':
+      return { do: 'restart', cause: observed.reasons.join(', ') };
+    case 'stopped':
+      return { do: 'start', cause: observed.unexpectedly ? 'ended unexpectedly' : 'not running' };
+    case 'running': {
+      const restart = restartCause ?? whyRestart(record.spec, wanted);
+      return restart === undefined ? { do: 'keep' } : { do: 'restart', cause: restart };
+    }
+  }
+}
+
+/** Why a machine cannot become the wanted one without being made anew; undefined when it can. */
+export function whyRecreate(before: Machine, after: Machine): string | undefined {
+  if (before.kind !== after.kind) return 'kind changed';
+  if (before.box !== after.box) return 'box changed';
+  return before.disks.map((disk) => lostDisk(disk, after.disks)).find((reason) => reason !== undefined);
+}
+
+function lostDisk(disk: Disk, after: readonly Disk[]): string | undefined {
+  const same = after.find(({ name }) => name === disk.name);
+  if (same === undefined) return `disk ${disk.name} removed`;
+  return same.sizeBytes < disk.sizeBytes ? `disk ${disk.name} shrunk` : undefined;
+}
+
+/** What a running machine takes over only at its next start, with the word that the plan shows for it. */
+const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
+  ['memoryBytes', 'memory'],
+  ['cpus', 'cpus'],
+  ['pids', 'pids'],
+  ['accel', 'accel'],
+  ['hostname', 'hostname'],
+  ['command', 'command'],
+  ['env', 'env'],
+  ['networks', 'networks'],
+  ['shares', 'shares'],
+  ['disks', 'disks'],
+];
+
+/** Why a running machine has to be stopped and started, e.g. `memory, cpus changed`; undefined when it need not. */
+export function whyRestart(before: Machine, after: Machine): string | undefined {
+  const changed = fixedAtStart.filter(([key]) => !sameJson(before[key], after[key])).map(([, word]) => word);
+  return changed.length === 0 ? undefined : `${changed.join(', ')} changed`;
+}
+
+export function forwardsChanged(before: Machine, after: Machine): boolean {
+  return !sameJson(before.forwards, after.forwards);
+}
+
+/** Why a network that the state knows must be set up again; undefined when it is as wanted. */
+export function whyNetworkChanged(before: NetworkState, after: Network): string | undefined {
+  if (before.spec.mode !== after.mode) return 'mode changed';
+  // Without a wish any subnet is right, so the one that was chosen stays.
+  return after.subnet === undefined || after.subnet === before.subnet ? undefined : 'subnet changed';
+}
+
+/** Equality of plain JSON; the order of keys does not count, an undefined field is an absent one. */
+export function sameJson(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+    return a.every((item, index) => sameJson(item, b[index]));
+  }
+  const left = new Map(Object.entries(a).filter(([, value]) => value !== undefined));
+  const right = new Map(Object.entries(b).filter(([, value]) => value !== undefined));
+  return (
+    left.size === right.size && [...left].every(([key, value]) => right.has(key) && sameJson(value, right.get(key)))
+  );
+}
+
+/**
+ * What a machine occupies while it exists or runs: host ports and addresses. A machine that takes one over can be
+ * made only after its former owner has let go.
+ */
+export function claimsOf(spec: Machine, record?: MachineState): ReadonlySet<string> {
+  return new Set([
+    ...spec.forwards.map(({ hostPort }) => `port ${hostPort}`),
+    ...spec.networks.flatMap(({ network, address }) =>
+      address === undefined ? [] : [`address ${network} ${address}`],
+    ),
+    ...(record?.addresses ?? []).map(({ network, address }) => `address ${network} ${address}`),
+  ]);
+}

@@ -1,0 +1,65 @@
+import type { Action, Plan, PlanNode } from '../model/plan.ts';
+
+/** One line per node, `[3] <- 1,2  machine.start web-1  (not running)`; `nothing to do` for an empty plan. */
+export function printPlan(plan: Plan): string {
+  if (plan.nodes.length === 0) return 'nothing to do';
+  return plan.nodes.map(printNode).join('\n');
+}
+
+function printNode({ id, action, cause, after }: PlanNode): string {
+  const arrow = after.length === 0 ? '' : ` <- ${after.join(',')}`;
+  return `[${id}]${arrow}  ${printAction(action)}  (${cause})`;
+}
+
+/** The action in the plan's own words, e.g. `machine.start web-1`; also its name in the journal. */
+export function printAction(action: Action): string {
+  switch (action.do) {
+    case 'sandbox.ensure':
+    case 'sandbox.remove':
+      return action.do;
+    case 'network.ensure':
+    case 'network.remove':
+      return `${action.do} ${action.network}`;
+    case 'box.ensure':
+      return `${action.do} ${action.box} ${action.kind}`;
+    case 'machine.provision':
+      return `${action.do} ${action.machine} ${action.step}`;
+    case 'machine.create':
+    case 'machine.start':
+    case 'machine.wait':
+    case 'machine.healthy':
+    case 'machine.stop':
+    case 'machine.destroy':
+      return `${action.do} ${action.machine}`;
+  }
+}
+
+/** The action for people, e.g. `start web-1`. */
+export function describeAction(action: Action): string {
+  switch (action.do) {
+    case 'sandbox.ensure':
+      return 'set up the sandbox';
+    case 'sandbox.remove':
+      return 'remove the sandbox';
+    case 'network.ensure':
+      return `set up network ${action.network}`;
+    case 'network.remove':
+      return `remove network ${action.network}`;
+    case 'box.ensure':
+      return `get box ${action.box} (${action.kind})`;
+    case 'machine.create':
+      return `create ${action.machine}`;
+    case 'machine.start':
+      return `start ${action.machine}`;
+    case 'machine.wait':
+      return `wait for ${action.machine}`;
+    case 'machine.provision':
+      return `provision ${action.machine}: ${action.step}`;
+    case 'machine.healthy':
+      return `check health of ${action.machine}`;
+    case 'machine.stop':
+      return `stop ${action.machine}`;
+    case 'machine.destroy':
+      return `destroy ${action.machine}`;
+  }
+}

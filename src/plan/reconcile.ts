@@ -1,0 +1,54 @@
+import type { Plan } from '../model/plan.ts';
+import type { Project } from '../model/project.ts';
+import type { Observation } from '../model/state.ts';
+import { bringUp } from './bring-up.ts';
+import { planProvision } from './plan-provision.ts';
+import type { ProvisionMode } from './provisioning.ts';
+import { takeDown } from './take-down.ts';
+
+/** A command with what is wanted and what is there. `targets`: machine or group names; absent or empty: all. */
+export type ReconcileRequest =
+  | {
+      readonly command: 'up' | 'reload';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: readonly string[];
+      readonly options?: { readonly provision?: ProvisionMode };
+    }
+  | {
+      readonly command: 'provision';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: readonly string[];
+      /** `only`: the name of one step. */
+      readonly options?: { readonly only?: string };
+    }
+  | {
+      readonly command: 'halt' | 'destroy';
+      /** Only lets names of machines that do not exist yet pass as targets; the work itself follows the state. */
+      readonly wanted: Project | undefined;
+      readonly observation: Observation;
+      readonly targets?: readonly string[];
+    };
+
+/**
+ * What has to be done, as data. Pure: the same request gives the same plan, ids included.
+ * @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING (`provision`), TSV_USAGE
+ */
+export function reconcile(request: ReconcileRequest): Plan {
+  const targets = request.targets ?? [];
+  switch (request.command) {
+    case 'up':
+    case 'reload':
+      return bringUp(request.wanted, request.observation, {
+        targets,
+        reload: request.command === 'reload',
+        provision: request.options?.provision ?? true,
+      });
+    case 'provision':
+      return planProvision(request.wanted, request.observation, targets, request.options?.only);
+    case 'halt':
+    case 'destroy':
+      return takeDown(request.command, request.wanted, request.observation, targets);
+  }
+}

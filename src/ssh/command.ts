@@ -1,0 +1,71 @@
+import { TsvError } from '../model/errors.ts';
+import type { ExecRequest } from '../model/provider.ts';
+import { quoteWord, quoteWords } from './quote.ts';
+
+/**
+ * How a request becomes a command of the remote shell.
+ *
+ * A command line shows in the remote `ps`, so it holds nothing of the request: it is a fixed loader that reads a
+ * known number of lines from stdin and runs them. POSIX `read` takes a pipe byte by byte, so whatever follows these
+ * lines is the program's own stdin, untouched. A terminal cannot carry them (echo, 4096-byte lines): there a private
+ * file does, which removes itself.
+ *
+ * Before the program starts, the loader says `TOKEN PROCESS-GROUP` on stderr; the client takes this line out again.
+ * It is needed for signals: sshd refuses to pass them to programs of root, and cannot pass them through sudo.
+ */
+const announce = 'read -r a a a a g a </proc/$$/stat;echo "$1 $g" >&2;';
+const loader = (lines: number): string =>
+  `${announce}n=${lines};p=;while [ $n -gt 0 ];do IFS= read -r l||exit 255;p="$p$l\n";n=$((n-1));done;eval "$p"`;
+const fileLoader = `${announce}. "$2"`;
+
+/** Who logged in, and whom the program is to run as. */
+export interface Login {
+  readonly username: string;
+  readonly user: string;
+}
+
+const userName = /^[A-Za-z_][A-Za-z0-9_.-]*\$?$/;
+const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** The remote shell's lines that set up and become the program. Never put on a command line when `env` is there. */
+export function program(request: ExecRequest, login: Login): string {
+  if (request.argv.length === 0) throw new TsvError('TSV_USAGE', 'no command to run');
+  const lines: string[] = [];
+  if (login.user !== login.username) {
+    lines.push(`export HOME=~${checkUser(login.user)} USER=${login.user} LOGNAME=${login.user}`);
+  }
+  for (const [name, value] of Object.entries(request.env ?? {})) {
+    if (!variableName.test(name)) throw new TsvError('TSV_USAGE', `'${name}' cannot be the name of a variable`);
+    lines.push(`export ${name}=${quoteWord(value)}`);
+  }
+  lines.push(`cd ${request.cwd === undefined ? '"$HOME"' : quoteWord(request.cwd)} || exit 126`);
+  lines.push(`exec ${quoteWords(request.argv)}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** The command line for a session without a terminal; `text` is then written to its stdin first. */
+export function onPipe(text: string, login: Login, token: string): string {
+  return asUser(login, ['sh', '-c', loader(text.split('\n').length - 1), 'sh', token]);
+}
+
+/** The command line for a session with a terminal; `file` holds the program's lines in the machine. */
+export function onTerminal(file: string, login: Login, token: string): string {
+  return asUser(login, ['sh', '-c', fileLoader, 'sh', token, file]);
+}
+
+function asUser(login: Login, argv: readonly string[]): string {
+  if (login.user === login.username) return `exec ${quoteWords(argv)}`;
+  const user = checkUser(login.user);
+  if (login.username !== 'root') return `exec sudo -n -u ${user} -- ${quoteWords(argv)}`;
+  // busybox has no runuser; its su hands everything behind -c to the shell as $0, $1, …
+  const [, , script, ...rest] = argv;
+  return (
+    `if command -v runuser >/dev/null; then exec runuser -u ${user} -- ${quoteWords(argv)}; fi; ` +
+    `exec su -s /bin/sh ${user} -c ${quoteWords([script ?? '', ...rest])}`
+  );
+}
+
+function checkUser(name: string): string {
+  if (!userName.test(name)) throw new TsvError('TSV_USAGE', `'${name}' cannot be the name of a user`);
+  return name;
+}

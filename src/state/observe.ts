@@ -1,0 +1,41 @@
+import type { MachineState, Observation, Observed, ProcessRef, State } from '../model/state.ts';
+import { isAlive } from '../sys/process.ts';
+
+/** What {@link observe} asks reality. */
+export interface Checks {
+  isAlive(ref: ProcessRef | undefined): boolean;
+}
+
+/** Compares the state with the processes that are there. Reads /proc and nothing else, so any command can afford it. */
+export function observe(state: State | undefined, checks: Checks = { isAlive }): Observation {
+  if (state === undefined) return { state, machines: {}, sandboxAlive: false, servicesAlive: false };
+  const sandboxAlive = checks.isAlive(state.sandbox?.holder);
+  return {
+    state,
+    machines: Object.fromEntries(
+      Object.entries(state.machines).map(([name, entry]) => [name, observeMachine(entry, sandboxAlive, checks)]),
+    ),
+    sandboxAlive,
+    servicesAlive: sandboxAlive && servicesAlive(state, checks),
+  };
+}
+
+function observeMachine(entry: MachineState, sandboxAlive: boolean, checks: Checks): Observed {
+  if (entry.process === undefined) return { state: 'stopped', unexpectedly: false };
+  if (!checks.isAlive(entry.process)) return { state: 'stopped', unexpectedly: true };
+  if (!sandboxAlive) return { state: 'broken', reasons: ['its sandbox is gone'] };
+  return { state: 'running', process: entry.process };
+}
+
+/** dnsmasq serves every network; the uplink process serves `nat` networks and is none when root has a veth instead. */
+function servicesAlive(state: State, checks: Checks): boolean {
+  const networks = Object.values(state.networks);
+  // A sandbox with neither machines nor networks is one whose making was cut short.
+  const unfinished = networks.length === 0 && Object.keys(state.machines).length === 0;
+  const needsDns = networks.length > 0 || unfinished;
+  const needsUplink = state.sandbox?.rooted === false && networks.some((network) => network.spec.mode === 'nat');
+  return (
+    (state.sandbox?.dnsmasq === undefined ? !needsDns : checks.isAlive(state.sandbox.dnsmasq)) &&
+    (state.sandbox?.uplink === undefined ? !needsUplink : checks.isAlive(state.sandbox.uplink))
+  );
+}

@@ -1,0 +1,127 @@
+import type { Attachment, Dependency, Disk, Forward, Healthcheck, Machine, Network, Share } from '../model/project.ts';
+import type { MachineAddress, MachineState, NetworkState, ProcessRef, SandboxState, State } from '../model/state.ts';
+import {
+  anything,
+  bool,
+  type Check,
+  list,
+  Mismatch,
+  mapOf,
+  matching,
+  number,
+  object,
+  oneOf,
+  text,
+  wholeFrom,
+} from './check.ts';
+import { nameLabel } from './paths.ts';
+
+// Names become paths and pids get signals: those are checked closely even though the file is our own.
+const name = matching(nameLabel, 'a name (letters, digits, -)');
+const path = matching(/^\//, 'an absolute path');
+const digits = matching(/^[0-9]+$/, 'a number');
+const port = wholeFrom(1);
+
+const processRef = object<ProcessRef>({ pid: wholeFrom(2), startTime: digits, bootId: text }, {});
+
+const network = object<Network>({ name, mode: oneOf('nat', 'isolated') }, { subnet: text });
+
+const machine = object<Machine>(
+  {
+    name,
+    group: name,
+    kind: oneOf('vm', 'container'),
+    box: text,
+    hostname: text,
+    memoryBytes: number,
+    cpus: number,
+    pids: number,
+    env: mapOf(text),
+    networks: list(object<Attachment>({ network: name }, { address: text })),
+    forwards: list(object<Forward>({ hostAddress: text, hostPort: port, guestPort: port }, {})),
+    shares: list(object<Share>({ host: path, guest: path, readonly: bool }, {})),
+    disks: list(object<Disk>({ name, sizeBytes: number }, {})),
+    dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy') }, {})),
+    provision: noSteps,
+    bootTimeoutMs: number,
+    stopTimeoutMs: number,
+    accel: oneOf('auto', 'kvm', 'tcg'),
+  },
+  {
+    command: list(text),
+    healthcheck: object<Healthcheck>(
+      { exec: list(text), everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
+      {},
+    ),
+  },
+);
+
+/** See {@link withoutProvisioning}. */
+function noSteps(value: unknown, at: string): readonly [] {
+  if (!Array.isArray(value) || value.length > 0) throw new Mismatch(at, 'not an empty list');
+  return [];
+}
+
+const sandbox = object<SandboxState>({ holder: processRef, rooted: bool }, { dnsmasq: processRef, uplink: processRef });
+
+const networkState = object<NetworkState>({ spec: network, subnet: text, gateway: text, bridge: text }, {});
+
+const machineState = object<MachineState>(
+  {
+    spec: machine,
+    boxDigest: text,
+    addresses: list(object<MachineAddress>({ network: name, address: text, mac: text, device: text }, {})),
+    createdAt: text,
+    ready: bool,
+    steps: mapOf(object<{ fingerprint: string; doneAt: string }>({ fingerprint: text, doneAt: text }, {})),
+    provider: mapOf(anything),
+  },
+  {
+    process: processRef,
+    startedAt: text,
+    accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
+  },
+);
+
+const version: Check<1> = (value, at) => {
+  if (value !== 1) throw new Mismatch(at, 'not 1');
+  return 1;
+};
+
+const state = object<State>(
+  {
+    version,
+    serial: wholeFrom(0),
+    projectId: matching(/^[0-9a-z-]{1,64}$/, 'a project id'),
+    projectDir: path,
+    projectName: text,
+    tsfileDigest: text,
+    networks: mapOf(networkState, name),
+    machines: mapOf(machineState, name),
+  },
+  { sandbox },
+);
+
+/** Checks a parsed state file of the current version. @throws Mismatch with the place of the first mistake */
+export function checkState(value: unknown): State {
+  const checked = state(value, '');
+  for (const [key, entry] of [...Object.entries(checked.machines), ...Object.entries(checked.networks)]) {
+    if (entry.spec.name !== key) throw new Mismatch(key, `its spec is named ${entry.spec.name}`);
+  }
+  return checked;
+}
+
+/**
+ * The state as it may be written: the steps of a machine's spec are left out, because their environment and
+ * arguments may hold secrets. What was done is in `steps`, by name and fingerprint; what to do is in the Tsfile.
+ */
+export function withoutProvisioning(state: State): State {
+  const entries = Object.entries(state.machines);
+  if (entries.every(([, entry]) => entry.spec.provision.length === 0)) return state;
+  return {
+    ...state,
+    machines: Object.fromEntries(
+      entries.map(([key, entry]) => [key, { ...entry, spec: { ...entry.spec, provision: [] } }]),
+    ),
+  };
+}

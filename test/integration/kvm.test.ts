@@ -1,0 +1,295 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
+import { TsvError } from '../../src/model/errors.ts';
+import type { Machine } from '../../src/model/project.ts';
+import type { BoxRef, MachineContext } from '../../src/model/provider.ts';
+import type { ProcessRef } from '../../src/model/state.ts';
+import { isAlive } from '../../src/sys/process.ts';
+import { hostLauncher, loopbackDialler } from '../support/host-launcher.ts';
+import { type GuestMode, makeGuest } from '../support/kvm-guest.ts';
+
+const kernel = process.env['TSV_TEST_KERNEL'];
+const modules = process.env['TSV_TEST_MODULES']?.split(':') ?? [];
+
+const launcher = hostLauncher();
+const noSsh = () => Promise.reject(new TsvError('TSV_SSH', 'nobody listens in this guest'));
+const signal = new AbortController().signal;
+const patience = { timeout: 60_000 };
+
+let shared: string;
+let guest: Omit<BoxRef, 'cmdline'>;
+let root: string;
+let provider: KvmProvider;
+let started: ProcessRef[];
+
+function newProvider(): KvmProvider {
+  return createKvmProvider({
+    launcher,
+    dialler: loopbackDialler({}),
+    ssh: noSsh,
+    cacheDir: join(shared, 'cache'),
+    nic: () => ({ type: 'user' }),
+  });
+}
+
+function contextOf(
+  mode: GuestMode,
+  options: Partial<Machine> = {},
+  state: Partial<MachineContext> = {},
+): MachineContext {
+  const machine: Machine = {
+    name: 'db',
+    group: 'db',
+    kind: 'vm',
+    box: 'test-guest',
+    hostname: 'db',
+    memoryBytes: 128 << 20,
+    cpus: 1,
+    pids: 0,
+    env: {},
+    networks: [{ network: 'default' }],
+    forwards: [],
+    shares: [],
+    disks: [],
+    dependsOn: [],
+    provision: [],
+    bootTimeoutMs: 30_000,
+    stopTimeoutMs: 30_000,
+    accel: 'tcg',
+    ...options,
+  };
+  return {
+    machine,
+    projectId: 'p',
+    projectName: 'shop',
+    dir: join(root, 'machines', 'db'),
+    runDir: join(root, 'run'),
+    box: { ...guest, cmdline: `console=ttyS0 tsv.test=${mode}` },
+    addresses: [{ network: 'default', address: '10.0.2.15', mac: '52:54:00:12:34:56', device: 'eth0' }],
+    networks: { default: { bridge: 'br0', gateway: '10.0.2.2', prefix: 24, mode: 'nat' } },
+    memory: {},
+    process: undefined,
+    ...state,
+  };
+}
+
+/** Creates and starts; gives back the context as the caller would remember it. */
+async function up(mode: GuestMode, options: Partial<Machine> = {}): Promise<MachineContext & { process: ProcessRef }> {
+  const context = contextOf(mode, options);
+  const memory = await provider.create(context);
+  const { process, accel } = await provider.start(context, signal, () => {});
+  started.push(process);
+  expect(accel?.accel).toBe('tcg');
+  return { ...context, memory, process };
+}
+
+/** Resolves when the console has printed `text`, at any time since the machine's start. */
+async function printed(context: MachineContext, text: string, from: KvmProvider = provider): Promise<void> {
+  const seen = () => from.consoleLines(context, 1000).some((line) => line.includes(text));
+  let stop = () => {};
+  await new Promise<void>((resolve, reject) => {
+    const look = () => seen() && resolve();
+    from.followConsole(context, look).then((end) => {
+      stop = end;
+      look();
+    }, reject);
+  });
+  stop();
+}
+
+beforeAll(() => {
+  shared = mkdtempSync(join(tmpdir(), 'tsv-kvm-'));
+  if (kernel !== undefined) guest = makeGuest(shared, kernel, modules);
+});
+afterAll(() => rmSync(shared, { recursive: true }));
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'tsv-kvm-'));
+  mkdirSync(join(root, 'machines', 'db'), { recursive: true });
+  provider = newProvider();
+  started = [];
+});
+
+afterEach(async () => {
+  await provider.detach();
+  for (const process of started) {
+    launcher.kill(process, 'SIGKILL');
+    await launcher.exited(process);
+  }
+  rmSync(root, { recursive: true });
+});
+
+describe.skipIf(kernel === undefined)('a virtual machine on a real QEMU', () => {
+  test('boots, has its console captured from the first line, and powers off when asked', patience, async () => {
+    const context = await up('obedient', { disks: [{ name: 'data', sizeBytes: 8 << 20 }] });
+    expect(await provider.observe(context)).toEqual({ state: 'running', process: context.process });
+    await printed(context, 'guest is up');
+    const log = readFileSync(join(context.dir, 'console.log'), 'utf8');
+    expect(log).toMatch(/Linux version .*\r\n/);
+    expect(log).toContain('systemd.hostname=db');
+
+    await provider.stop(context, { force: false });
+    expect(isAlive(context.process)).toBe(false);
+    expect(provider.consoleLines(context, 1000)).toContain('guest powers off');
+    expect(await provider.observe({ ...context, process: undefined })).toEqual({
+      state: 'stopped',
+      unexpectedly: false,
+    });
+    expect(readdirSync(context.runDir)).toEqual([]);
+  });
+
+  test('is started, stopped, created and destroyed any number of times with the same result', patience, async () => {
+    const context = await up('deaf');
+    const again = await provider.start(context, signal, () => {});
+    expect(again.process).toEqual(context.process);
+    expect(await provider.create(context)).toEqual(context.memory);
+
+    await provider.stop(context, { force: true });
+    await provider.stop(context, { force: true });
+    expect(isAlive(context.process)).toBe(false);
+
+    const second = await provider.start({ ...context, process: undefined }, signal, () => {});
+    started.push(second.process);
+    expect(second.process).not.toEqual(context.process);
+    expect(existsSync(join(context.dir, 'console.log.1'))).toBe(true);
+
+    for (const _ of [1, 2]) {
+      await provider.destroy({ ...context, process: second.process });
+      expect(isAlive(second.process)).toBe(false);
+      expect(readdirSync(context.dir)).toEqual([]);
+      expect(readdirSync(context.runDir)).toEqual([]);
+      expect(await provider.observe({ ...context, process: undefined })).toEqual({ state: 'absent' });
+    }
+  });
+
+  test('that ignores the power button is ended when its time is up', patience, async () => {
+    const context = await up('deaf', { stopTimeoutMs: 500 });
+    await printed(context, 'guest is up');
+    await provider.stop(context, { force: false });
+    expect(isAlive(context.process)).toBe(false);
+  });
+
+  test('F18 whose QEMU is frozen is ended all the same', patience, async () => {
+    const context = await up('deaf', { stopTimeoutMs: 500 });
+    launcher.kill(context.process, 'SIGSTOP');
+    await provider.stop(context, { force: false });
+    expect(isAlive(context.process)).toBe(false);
+  });
+
+  test('F17 that was killed is seen as stopped unexpectedly, and starts again on its disk', patience, async () => {
+    const context = await up('deaf');
+    launcher.kill(context.process, 'SIGKILL');
+    await launcher.exited(context.process);
+    expect(await provider.observe(context)).toEqual({ state: 'stopped', unexpectedly: true });
+    await expect(provider.connect(context, signal)).rejects.toMatchObject({ code: 'TSV_VM_DIED' });
+    const { process } = await provider.start(context, signal, () => {});
+    started.push(process);
+    await printed({ ...context, process }, 'guest is up');
+  });
+
+  test('is adopted by another agent: console, state and power-off go on', patience, async () => {
+    const context = await up('obedient');
+    await provider.detach();
+    const heir = newProvider();
+    try {
+      expect(await heir.observe(context)).toEqual({ state: 'running', process: context.process });
+      await printed(context, 'guest is up', heir);
+      expect(await heir.start(context, signal, () => {})).toMatchObject({
+        process: context.process,
+        accel: { accel: 'tcg' },
+      });
+      await heir.stop(context, { force: false });
+      expect(isAlive(context.process)).toBe(false);
+      expect(heir.consoleLines(context, 1000)).toContain('guest powers off');
+    } finally {
+      await heir.detach();
+    }
+  });
+
+  test(
+    'F1 whose agent was killed before it could note the process is found, and not started twice',
+    patience,
+    async () => {
+      const context = await up('deaf');
+      await provider.detach();
+      const forgotten = { ...context, process: undefined };
+      expect(await provider.observe(forgotten)).toEqual({ state: 'running', process: context.process });
+      expect((await provider.start(forgotten, signal, () => {})).process).toEqual(context.process);
+      await provider.stop(forgotten, { force: true });
+      expect(isAlive(context.process)).toBe(false);
+    },
+  );
+
+  test('F19 whose kernel panics fails the wait at once, with its last lines', patience, async () => {
+    const context = await up('panic');
+    await expect(provider.connect(context, signal)).rejects.toMatchObject({
+      code: 'TSV_WAIT',
+      message: expect.stringContaining('its kernel panicked: Attempted to kill init!'),
+      details: expect.arrayContaining([expect.stringContaining('Kernel panic - not syncing')]),
+    });
+  });
+
+  test('F19 that nobody can reach fails the wait with the requirement that is not met', patience, async () => {
+    const context = await up('deaf', { bootTimeoutMs: 4000 });
+    await expect(provider.connect(context, signal)).rejects.toMatchObject({
+      code: 'TSV_WAIT',
+      message: expect.stringContaining('"port 22 answers at 10.0.2.15" (3 of 4)'),
+      details: expect.arrayContaining([expect.stringContaining('ECONNREFUSED')]),
+    });
+  });
+
+  test('whose QEMU is killed during the wait fails it at once', patience, async () => {
+    const context = await up('deaf');
+    const wait = provider.connect(context, signal);
+    await printed(context, 'Linux version');
+    launcher.kill(context.process, 'SIGKILL');
+    await expect(wait).rejects.toMatchObject({ code: 'TSV_VM_DIED' });
+  });
+
+  test("that QEMU refuses fails with QEMU's own words and leaves no process", patience, async () => {
+    const context = contextOf('deaf', { memoryBytes: 2 ** 62 });
+    await provider.create(context);
+    await expect(provider.start(context, signal, () => {})).rejects.toMatchObject({
+      code: 'TSV_VM_START',
+      details: expect.arrayContaining([expect.stringMatching(/^qemu-system-x86_64: /)]),
+    });
+    expect(await provider.observe(context)).toEqual({ state: 'stopped', unexpectedly: false });
+  });
+
+  test('keeps its data disks, grows them, and keeps its keys out of the process list', patience, async () => {
+    const context = await up('deaf', { disks: [{ name: 'data', sizeBytes: 8 << 20 }] });
+    const argv = readFileSync(`/proc/${context.process.pid}/cmdline`, 'utf8');
+    const secret = readFileSync(join(context.dir, 'identity', 'host_ed25519'), 'utf8').split('\n')[3] ?? '?';
+    expect(argv).not.toContain(secret);
+    expect(argv).not.toContain('tmpfiles.extra=');
+    await provider.stop(context, { force: true });
+    const disk = join(context.dir, 'disks', 'data.qcow2');
+    const before = statSync(disk).ino;
+    await provider.create(contextOf('deaf', { disks: [{ name: 'data', sizeBytes: 16 << 20 }] }));
+    expect(statSync(disk).ino).toBe(before);
+    expect(readFileSync(disk).readBigUInt64BE(24)).toBe(BigInt(16 << 20));
+  });
+
+  test(
+    'F20 with acceleration left to choose starts on what works, and says so when that is slow',
+    patience,
+    async () => {
+      const context = contextOf('deaf', { accel: 'auto' });
+      await provider.create(context);
+      const notices: string[] = [];
+      const { process, accel } = await provider.start(context, signal, (text) => notices.push(text));
+      started.push(process);
+      expect(notices).toHaveLength(accel?.accel === 'tcg' ? 1 : 0);
+      await printed({ ...context, process }, 'guest is up');
+    },
+  );
+});
+
+test('what the host has is listed with the commands that mend it', async () => {
+  const requirements = await provider.probe();
+  expect(requirements.map(({ id }) => id)).toEqual(['qemu', 'qemu-img', 'kvm', 'tun']);
+  for (const { id, ok, mend } of requirements) expect(ok || id === 'kvm' || mend !== undefined).toBe(true);
+});

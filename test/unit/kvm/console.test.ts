@@ -1,0 +1,131 @@
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beginLog, connectConsole, lastLogLines, openBoundedLog, plainLines } from '../../../providers/kvm/console.ts';
+
+let dir: string;
+let log: string;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'tsv-console-'));
+  log = join(dir, 'console.log');
+});
+
+afterEach(() => rmSync(dir, { recursive: true }));
+
+describe('the console log', () => {
+  test('S42 takes at most twice its bound on disk, whatever is written, and keeps the end', () => {
+    const bound = 1 << 20;
+    const writer = openBoundedLog(log, bound);
+    for (let n = 0; n < 10_240; n++) writer.append(Buffer.from(`${String(n).padStart(1022, '.')}\r\n`));
+    writer.close();
+    expect(statSync(log).size).toBeLessThanOrEqual(bound);
+    expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(bound);
+    expect(lastLogLines(log, 1)[0]).toMatch(/\.10239$/);
+    const both = readFileSync(`${log}.1`, 'latin1') + readFileSync(log, 'latin1');
+    expect(both.length).toBeGreaterThan(bound);
+  });
+
+  test('stays within the bound for a single piece that is larger than it', () => {
+    const writer = openBoundedLog(log, 1000);
+    writer.append(Buffer.alloc(12_345, 'x'));
+    writer.close();
+    expect([statSync(log).size, statSync(`${log}.1`).size]).toEqual([345, 1000]);
+  });
+
+  test('goes on where an earlier agent stopped, and is readable by its owner only', () => {
+    for (const text of ['one\n', 'two\n']) {
+      const writer = openBoundedLog(log);
+      writer.append(Buffer.from(text));
+      writer.close();
+    }
+    expect(readFileSync(log, 'utf8')).toBe('one\ntwo\n');
+    expect(statSync(log).mode & 0o777).toBe(0o600);
+  });
+
+  test('S52 is not written through a symbolic link', () => {
+    writeFileSync(join(dir, 'victim'), '');
+    symlinkSync(join(dir, 'victim'), log);
+    expect(() => openBoundedLog(log)).toThrow(/ELOOP/);
+  });
+
+  test('of the start before is put aside when a machine starts again', () => {
+    beginLog(log);
+    writeFileSync(log, 'first start');
+    beginLog(log);
+    expect(readFileSync(`${log}.1`, 'utf8')).toBe('first start');
+    expect(lastLogLines(log, 5)).toEqual([]);
+  });
+});
+
+describe('lines for a terminal', () => {
+  test('hold no escape sequences or control characters', () => {
+    const text =
+      '\x1b[0;32m  OK  \x1b[0m Started\r\n\x1b]0;title\x07shown\x1b[2J\x1bc\n\x1b]52;c;ZXZpbA==\x1b\\after\x08\x9b31m\n\n';
+    expect(plainLines(text, 10)).toEqual(['  OK   Started', 'shown', 'after31m']);
+  });
+
+  test('are the last ones', () => {
+    expect(plainLines('1\n2\n3\n', 2)).toEqual(['2', '3']);
+    expect(plainLines('1\n2\n3\n', 0)).toEqual([]);
+  });
+});
+
+describe("a running machine's console", () => {
+  let server: Server;
+  let guest: Promise<Socket>;
+
+  beforeEach(async () => {
+    server = createServer();
+    guest = once(server, 'connection').then(([socket]) => socket as Socket);
+    server.listen(join(dir, 'console.sock'));
+    await once(server, 'listening');
+  });
+
+  afterEach(() => void server.close());
+
+  test('is logged, followed, and its end is at hand', async () => {
+    const console = await connectConsole(join(dir, 'console.sock'), log);
+    const seen: string[] = [];
+    const followed = new Promise<void>((resolve) => {
+      console.follow((text) => {
+        seen.push(text);
+        if (seen.join('').endsWith('end\r\n')) resolve();
+      });
+    });
+    const socket = await guest;
+    socket.write('Linux version 6\r\n');
+    await console.printed;
+    socket.write(Buffer.from('grün\r\nend\r\n'));
+    await followed;
+    expect(seen.join('')).toBe('Linux version 6\r\ngrün\r\nend\r\n');
+    expect(readFileSync(log, 'utf8')).toBe('Linux version 6\r\ngrün\r\nend\r\n');
+    expect(console.lastLines(2)).toEqual(['grün', 'end']);
+    socket.destroy();
+    await console.closed;
+  });
+
+  test('reports a panic, also when its line comes in two pieces', async () => {
+    const console = await connectConsole(join(dir, 'console.sock'), log);
+    const socket = await guest;
+    socket.write('[    1.2] Kernel pa');
+    await console.printed;
+    socket.write('nic - not syncing: VFS: Unable to mount root fs\r\n[    1.3] CPU: 0');
+    expect(await console.panicked).toBe('Kernel panic - not syncing: VFS: Unable to mount root fs');
+    console.close();
+    await console.closed;
+  });
+
+  test('knows what an earlier agent logged', async () => {
+    writeFileSync(log, 'booting\nKernel panic - not syncing: before\n');
+    const console = await connectConsole(join(dir, 'console.sock'), log);
+    await console.printed;
+    expect(await console.panicked).toBe('Kernel panic - not syncing: before');
+    expect(console.lastLines(2)[0]).toBe('booting');
+    console.close();
+    await console.closed;
+  });
+});

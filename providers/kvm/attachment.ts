@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
 import { processRef } from '../../src/sys/process.ts';
-import { type Console, connectConsole } from './console.ts';
+import { boundForeignLog, type Console, connectConsole } from './console.ts';
 import type { MachineFiles } from './files.ts';
 import { connectQmp, type Qmp } from './qmp.ts';
 import { errorText } from './text.ts';
@@ -69,7 +69,9 @@ export async function attach(
       () => connectQmp(files.qmpSocket, { timeoutMs: Math.max(1, deadline - performance.now()) }),
       "QEMU's control socket",
     );
+    const unwatch = boundForeignLog(files.qemuLog);
     const detach = () => {
+      unwatch();
       qmp.close();
       console.close();
     };

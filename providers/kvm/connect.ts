@@ -2,10 +2,10 @@ import type { Duplex } from 'node:stream';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Dialler } from '../../src/model/launch.ts';
 import type { MachineContext, Transport } from '../../src/model/provider.ts';
-import type { Attachment } from './attachment.ts';
+import { readIdentity } from '../../src/ssh/identity.ts';
+import { type Attachment, within } from './attachment.ts';
 import { lastLogLines } from './console.ts';
 import { machineFiles } from './files.ts';
-import { readIdentity } from './identity.ts';
 import { asObject } from './qmp.ts';
 import { awaitReadiness, consoleDetails, type Readiness } from './readiness.ts';
 import { errorText } from './text.ts';
@@ -52,10 +52,13 @@ export async function connectMachine(options: {
   let transport: Transport | undefined;
   /** The connection that showed that port 22 answers; SSH goes on with it. */
   let first: Duplex | undefined;
+  let inUse: Duplex | undefined;
   const open = async (): Promise<Duplex> => {
     const taken = first;
     first = undefined;
-    return taken === undefined || taken.destroyed ? dialler.dial(address, sshPort, { timeoutMs: dialMs }) : taken;
+    inUse =
+      taken === undefined || taken.destroyed ? await dialler.dial(address, sshPort, { timeoutMs: dialMs }) : taken;
+    return inUse;
   };
 
   const list: Readiness[] = [
@@ -64,7 +67,12 @@ export async function connectMachine(options: {
       hint: `tsv halt --force ${name}, then tsv up ${name}`,
       fatal: true,
       async check() {
-        const status = asObject(await attachment.qmp.execute('query-status', {}, { timeoutMs: 5000 }));
+        const answer = await attachment.qmp.execute('query-status', {}, { timeoutMs: 5000 }).catch(async (error) => {
+          // The socket closes a moment before the process is gone, which is the better thing to report.
+          if (await within(attachment.exited, 500)) return new Promise<never>(() => {});
+          throw error;
+        });
+        const status = asObject(answer);
         if (status['running'] !== true) throw new Error(`QEMU is in the state '${String(status['status'])}'`);
       },
     },
@@ -116,6 +124,8 @@ export async function connectMachine(options: {
     first?.destroy();
   }
   if (transport === undefined) throw new TsvError('TSV_INTERNAL', `${name}: ready, yet without a connection`);
+  // A guest that is gone closes no connection: without this its users would wait for a keepalive to fail.
+  void attachment.exited.then(() => inUse?.destroy());
   return transport;
 }
 

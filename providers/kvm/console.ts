@@ -1,4 +1,15 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  watch,
+  writeSync,
+} from 'node:fs';
 import { createConnection } from 'node:net';
 
 /** A log that never takes more than twice `maxBytes`: the file, and the one before it as FILE.1. */
@@ -46,6 +57,33 @@ export function openBoundedLog(file: string, maxBytes: number = consoleLogBytes)
 /** Puts the log of the start before aside as FILE.1: what is in FILE afterwards belongs to this start. */
 export function beginLog(file: string): void {
   if (lstatSync(file, { throwIfNoEntry: false }) !== undefined) renameSync(file, `${file}.1`);
+}
+
+/**
+ * Keeps a log that another process appends to (O_APPEND) below `maxBytes`, by emptying it when it grows beyond.
+ * @returns ends the watch.
+ */
+export function boundForeignLog(file: string, maxBytes: number = consoleLogBytes): () => void {
+  const check = () => {
+    try {
+      const fd = openSync(file, constants.O_WRONLY | constants.O_NOFOLLOW);
+      try {
+        if (fstatSync(fd).size > maxBytes) ftruncateSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch {
+      // gone: then it takes no space
+    }
+  };
+  try {
+    const watcher = watch(file, { persistent: false }, check);
+    watcher.on('error', () => {});
+    check();
+    return () => watcher.close();
+  } catch {
+    return () => {}; // no such file, or no inotify watch left: it is emptied at the next start
+  }
 }
 
 /** A running machine's serial console: everything it prints goes to the log; the end of it is at hand. */

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Identity } from './identity.ts';
+import type { Identity } from '../../src/ssh/identity.ts';
 
 /** One systemd credential (systemd.exec(5), systemd.system-credentials(7)). */
 export interface Credential {

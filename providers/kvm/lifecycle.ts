@@ -4,6 +4,7 @@ import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { MachineContext, StartResult } from '../../src/model/provider.ts';
 import type { Observed, ProcessRef } from '../../src/model/state.ts';
+import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { AccelChooser } from './accel.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
@@ -12,7 +13,6 @@ import { beginLog, lastLogLines } from './console.ts';
 import { credentials, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay } from './disk.ts';
 import { dataDiskFile, type MachineFiles, machineFiles } from './files.ts';
-import { asUuid, type Identity, readIdentity } from './identity.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
 import { errorText } from './text.ts';
@@ -35,24 +35,24 @@ export interface LifecycleOptions {
 /** Starting, finding, stopping of QEMU processes; keeps hold of those that run. */
 export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
   /** By `context.dir`. An entry leaves when its process is gone. */
-  const held = new Map<string, Promise<Attachment>>();
+  const held = new Map<string, { readonly process: ProcessRef; readonly attaching: Promise<Attachment> }>();
 
   /** The machine's QEMU: the recorded one, or one whose record was lost with its agent. */
-  const find = (context: MachineContext, files: MachineFiles): ProcessRef | undefined => {
-    if (isAlive(context.process)) return context.process;
-    return existsSync(files.qmpSocket) ? findQemu(files) : undefined;
-  };
+  const find = (context: MachineContext, files: MachineFiles): ProcessRef | undefined =>
+    isAlive(context.process) ? context.process : findQemu(files);
 
-  const hold = async (context: MachineContext, process: ProcessRef, signal?: AbortSignal): Promise<Attachment> => {
-    const known = await held.get(context.dir)?.catch(() => undefined);
-    if (known?.process.pid === process.pid && known.process.startTime === process.startTime) return known;
+  /** One attachment per process, however many ask at once: QMP serves one client at a time. */
+  const hold = (context: MachineContext, process: ProcessRef, signal?: AbortSignal): Promise<Attachment> => {
+    const known = held.get(context.dir);
+    if (known?.process.pid === process.pid && known.process.startTime === process.startTime) return known.attaching;
     const options = { timeoutMs: attachMs, ...(signal === undefined ? {} : { signal }) };
     const attaching = attach(launcher, process, machineFiles(context), options);
-    held.set(context.dir, attaching);
+    const entry = { process, attaching };
+    held.set(context.dir, entry);
     const forget = () => {
-      if (held.get(context.dir) === attaching) held.delete(context.dir);
+      if (held.get(context.dir) === entry) held.delete(context.dir);
     };
-    attaching.then((attachment) => attachment.exited.then(forget), forget);
+    attaching.then(({ exited }) => exited.then(forget), forget);
     return attaching;
   };
 
@@ -65,7 +65,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
     for (const stale of [files.qmpSocket, files.consoleSocket, files.qemuLog]) rmSync(stale, { force: true });
     beginLog(files.consoleLog);
-    const smbiosStrings = writeCredentials(files.credentials, credentials(identity, context.box.user, context.machine.hostname));
+    const smbiosStrings = writeCredentials(
+      files.credentials,
+      credentials(identity, context.box.user, context.machine.hostname),
+    );
     const argv = qemuArguments({
       ...machineSpec(context, files, identity),
       accel: accelName,
@@ -105,7 +108,9 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
   return {
     async observe(context: MachineContext): Promise<Observed> {
       const files = machineFiles(context);
-      const process = find(context, files);
+      // Looking at every process costs milliseconds: only where a control socket says that there may be one.
+      const recorded = isAlive(context.process) || existsSync(files.qmpSocket);
+      const process = recorded ? find(context, files) : undefined;
       if (process !== undefined) return { state: 'running', process };
       const parts = { disk: existsSync(files.disk), 'identity folder': existsSync(files.identity) };
       const missing = Object.entries(parts).flatMap(([name, there]) => (there ? [] : [name]));
@@ -178,7 +183,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     async detachAll(): Promise<void> {
       const all = [...held.values()];
       held.clear();
-      for (const attaching of all) (await attaching.catch(() => undefined))?.detach();
+      for (const { attaching } of all) (await attaching.catch(() => undefined))?.detach();
     },
   };
 }

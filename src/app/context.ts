@@ -19,6 +19,9 @@ import { newState, StateStore } from '../state/store.ts';
 import { findBuiltBox } from '../store/box/find.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
+import type { UserMap } from '../sys/userns.ts';
+import { TsvError } from '../model/errors.ts';
+import type { Requirement } from '../model/provider.ts';
 
 /** The agent, put together: the only place that knows every part. */
 export function createAgent(config: AgentConfig) {
@@ -83,3 +86,16 @@ export function createAgent(config: AgentConfig) {
 }
 
 const signalNumbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGTERM: 15, SIGKILL: 9, SIGINT: 2, SIGHUP: 1, SIGSTOP: 19, SIGCONT: 18 };
+
+/** What the providers say of this host. Changes nothing. */
+export async function probeProviders(options: { map: UserMap; storeDir: string }): Promise<readonly Requirement[]> {
+  const unused = () => Promise.reject(new TsvError('TSV_INTERNAL', 'a probe does not run machines'));
+  const kvm = createKvmProvider({
+    launcher: { launch: unused, exited: unused, kill: () => false },
+    dialler: { dial: unused },
+    ssh: unused,
+    cacheDir: options.storeDir,
+  });
+  const namespace = createNamespaceProvider({ map: options.map, connect: unused, dial: unused });
+  return (await Promise.all([kvm.probe(), namespace.probe()])).flat();
+}

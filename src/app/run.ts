@@ -1,19 +1,14 @@
-import { join } from 'node:path';
-import { callAgent, openAgent } from '../agent/client.ts';
+import { callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
 import { ensureAgent } from '../agent/start.ts';
 import type { Emit } from '../model/events.ts';
-import type { Action } from '../model/plan.ts';
 import type { MachineKind, Project } from '../model/project.ts';
-import type { State } from '../model/state.ts';
-import { execute, executionError } from '../plan/execute.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import { observe } from '../state/observe.ts';
-import { existingRunDir, runPaths, storeDir } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { requireHost } from './host.ts';
-import { builtFile, findProjectDir, load, noteOf, packageDir, type Place } from './place.ts';
+import { builtFile, findProjectDir, load, noteOf, type Place } from './place.ts';
 
 export interface RunOptions {
   readonly place: Place;
@@ -63,51 +58,12 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
   return callAgent<RunResult>(socket, { do: 'run', command, parallel: options.parallel }, { command: options.commandLine, emit: options.emit, signal: options.signal });
 }
 
-/** Boxes belong to the user, not to the project: they are built here, before the agent works. */
+
+/** Boxes are built here, as the user, before the agent works. The code for it loads only when a machine is to be made. */
 async function resolveBoxes(project: Project, names: readonly string[], options: RunOptions): Promise<Record<string, string>> {
   const wanted = new Map<string, { box: string; kind: MachineKind }>();
   for (const { name, box, kind } of project.machines) if (names.includes(name)) wanted.set(boxKey(box, kind), { box, kind });
   if (wanted.size === 0) return {};
-  const [{ ensureBox }, { readUserMap }] = await Promise.all([import('../store/box/index.ts'), import('../sys/userns.ts')]);
-  const common = { boxesDir: join(packageDir(), 'boxes'), store: storeDir(options.place.env), map: readUserMap(), signal: options.signal };
-  const digests: Record<string, string> = {};
-  const actions = [...wanted.values()].map(({ box, kind }): Action => ({ do: 'box.ensure', box, kind }));
-  const plan = { nodes: actions.map((action, i) => ({ id: i + 1, action, cause: 'not in the store', after: i === 0 ? [] : [i] })) };
-  let announced = false;
-  const result = await execute(plan, {
-    parallel: 1,
-    signal: options.signal,
-    journal: () => {},
-    // Silent while everything is in the store already.
-    emit: (event) => {
-      if (announced) options.emit(event);
-    },
-    run: async ({ id, action }, step) => {
-      if (action.do !== 'box.ensure') return;
-      const progress = (text: string) => {
-        if (!announced) {
-          announced = true;
-          options.emit({ type: 'plan', plan });
-          options.emit({ type: 'step.start', id });
-        }
-        step.progress(text);
-      };
-      const box = await ensureBox({ ...common, name: action.box, kind: action.kind, progress });
-      digests[boxKey(action.box, action.kind)] = box.digest;
-    },
-  });
-  const error = executionError(result);
-  if (error !== undefined) throw error;
-  return digests;
-}
-
-/** The agent's socket if one runs; starts none. */
-export async function runningAgent(place: Place, projectDir: string) {
-  const dir = existingRunDir(projectDir, place.env);
-  return dir === undefined ? undefined : openAgent(runPaths(dir).agentSocket);
-}
-
-/** The agent's socket, for commands into machines that exist. */
-export async function agentFor(place: Place, projectDir: string, state: State) {
-  return ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('agent.js'), env: place.env });
+  const { ensureBoxes } = await import('./box.ts');
+  return ensureBoxes(options.place, [...wanted.values()], options.emit, options.signal);
 }

@@ -22,12 +22,19 @@ const runSftpServer = `for f; do [ ! -x "$f" ] || exec "$f"; done
 echo 'tsv: this machine has no sftp-server: install openssh-sftp-server in it, or use scp -O' >&2
 exit 127`;
 
+export interface ServedSession {
+  /** The whole connection is gone, which ssh2 does not tell a session. */
+  hangUp(): void;
+  /** The client takes no more output: the program's next write fails (SIGPIPE). */
+  closeOutput(): void;
+}
+
 /**
  * Serves one `session` channel (RFC 4254, section 6): one program, started by `exec`, `shell` or `subsystem`, with
- * what `pty-req` and `env` asked for before. A client that leaves hangs the program up (SIGHUP): the returned function
- * does that when the whole connection is gone, which ssh2 does not tell a session. `over` is called at its end.
+ * what `pty-req` and `env` asked for before. A client that leaves hangs the program up (SIGHUP). `over` is called
+ * when the channel is closed.
  */
-export function serveSession(session: Session, user: string, transport: Transport, over: () => void): () => void {
+export function serveSession(session: Session, user: string, transport: Transport, over: () => void): ServedSession {
   let pty: Pty | undefined;
   const env: Record<string, string> = { USER: user, LOGNAME: user };
   let running: ExecSession | undefined;
@@ -93,7 +100,7 @@ export function serveSession(session: Session, user: string, transport: Transpor
       void run(channel, ['/bin/sh', '-c', runSftpServer, 'sh', ...sftpServers], { pty: false });
   });
   session.on('close', leave);
-  return leave;
+  return { hangUp: leave, closeOutput: () => tell((started) => started.stdout.destroy()) };
 }
 
 /** Connects a channel with a program, until the program has ended and all of its output was taken. */

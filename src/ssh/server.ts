@@ -3,9 +3,10 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { AuthContext, Connection, ServerChannel, TcpipRequestInfo } from 'ssh2';
 import type { Transport } from '../model/provider.ts';
+import { channelOf, onEndOfWrite } from './eow.ts';
 import { parsePublicKey } from './keys.ts';
 import { copy, quick } from './pump.ts';
-import { serveSession } from './server-session.ts';
+import { type ServedSession, serveSession } from './server-session.ts';
 
 export interface ContainerSshServerOptions {
   /** OpenSSH private key of the machine's host key. */
@@ -50,7 +51,8 @@ export async function createContainerSshServer(options: ContainerSshServerOption
       // A server object per connection ties the stream to its client; it costs less than the key exchange.
       const server = new ssh2.Server({
         hostKeys: [options.hostKey],
-        ident: 'tsv',
+        // OpenSSH's clients say `eow@openssh.com` only to what calls itself OpenSSH (compat.c): see eow.ts.
+        ident: 'OpenSSH_tsv',
         // The stream is local: its end is seen at once, and a client stopped with Ctrl-Z must stay connected.
         keepaliveInterval: 0x7fffffff,
         // In JavaScript, chacha20-poly1305 is many times slower than AES of OpenSSL; clients would prefer it.
@@ -91,13 +93,16 @@ function sameBytes(a: Buffer, b: Buffer): boolean {
 }
 
 function serve(client: Connection, user: string, transport: Transport): void {
-  const hangUps = new Set<() => void>();
+  const sessions = new Map<number, ServedSession>();
   client.on('session', (accept) => {
-    const hangUp = serveSession(accept(), user, transport, () => hangUps.delete(hangUp));
-    hangUps.add(hangUp);
+    const session = accept();
+    const channel = channelOf(session);
+    const served = serveSession(session, user, transport, () => sessions.delete(channel));
+    sessions.set(channel, served);
   });
+  onEndOfWrite(client, (channel) => sessions.get(channel)?.closeOutput());
   client.once('close', () => {
-    for (const hangUp of hangUps) hangUp();
+    for (const session of sessions.values()) session.hangUp();
   });
   client.on('tcpip', (accept, reject, request) => {
     if (!isLocal(request)) return reject();

@@ -1,26 +1,43 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
-import { TsvError } from '../../src/model/errors.ts';
 import type { Machine } from '../../src/model/project.ts';
-import type { BoxRef, MachineContext } from '../../src/model/provider.ts';
+import type { BoxRef, MachineContext, Transport } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
+import { connectSsh } from '../../src/ssh/client.ts';
+import { generateKeyPair } from '../../src/ssh/keys.ts';
+import { storeDir } from '../../src/state/paths.ts';
+import { ensureBox } from '../../src/store/box/index.ts';
 import { isAlive } from '../../src/sys/process.ts';
+import { readUserMap } from '../../src/sys/userns.ts';
 import { hostLauncher, loopbackDialler } from '../support/host-launcher.ts';
 import { type GuestMode, makeGuest } from '../support/kvm-guest.ts';
 
-const kernel = process.env['TSV_TEST_KERNEL'];
-const modules = process.env['TSV_TEST_MODULES']?.split(':') ?? [];
+const store = storeDir(process.env);
+const boxesDir = new URL('../../boxes', import.meta.url).pathname;
 
 const launcher = hostLauncher();
-const noSsh = () => Promise.reject(new TsvError('TSV_SSH', 'nobody listens in this guest'));
 const signal = new AbortController().signal;
-const patience = { timeout: 60_000 };
+const patience = { timeout: 120_000 };
 
 let shared: string;
+let box: BoxRef;
 let guest: Omit<BoxRef, 'cmdline'>;
+let sshPort: number;
 let root: string;
 let provider: KvmProvider;
 let started: ProcessRef[];
@@ -28,10 +45,10 @@ let started: ProcessRef[];
 function newProvider(): KvmProvider {
   return createKvmProvider({
     launcher,
-    dialler: loopbackDialler({}),
-    ssh: noSsh,
+    dialler: loopbackDialler({ 22: sshPort }),
+    ssh: connectSsh,
     cacheDir: join(shared, 'cache'),
-    nic: () => ({ type: 'user' }),
+    nic: () => ({ type: 'user', hostPort: sshPort, guestPort: 22 }),
   });
 }
 
@@ -76,14 +93,41 @@ function contextOf(
   };
 }
 
+/** The same machine with the real box. */
+function boxContext(options: Partial<Machine> = {}): MachineContext {
+  return { ...contextOf('deaf', { memoryBytes: 512 << 20, cpus: 2, bootTimeoutMs: 110_000, ...options }), box };
+}
+
 /** Creates and starts; gives back the context as the caller would remember it. */
-async function up(mode: GuestMode, options: Partial<Machine> = {}): Promise<MachineContext & { process: ProcessRef }> {
-  const context = contextOf(mode, options);
+async function up(
+  from: GuestMode | MachineContext,
+  options: Partial<Machine> = {},
+): Promise<MachineContext & { process: ProcessRef }> {
+  const context = typeof from === 'string' ? contextOf(from, options) : from;
   const memory = await provider.create(context);
   const { process, accel } = await provider.start(context, signal, () => {});
   started.push(process);
   expect(accel?.accel).toBe('tcg');
   return { ...context, memory, process };
+}
+
+/** What a shell script in the machine prints. */
+async function output(transport: Transport, script: string): Promise<string> {
+  const session = await transport.exec({ argv: ['sh', '-ec', script] });
+  session.stdin.end();
+  const [out, error, { code }] = await Promise.all([text(session.stdout), text(session.stderr), session.exited]);
+  expect({ code, error }).toEqual({ code: 0, error: '' });
+  return out.trimEnd();
+}
+
+/** A port of 127.0.0.1 that is free now: QEMU wants to be told one. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 /** Resolves when the console has printed `text`, at any time since the machine's start. */
@@ -100,13 +144,24 @@ async function printed(context: MachineContext, text: string, from: KvmProvider 
   stop();
 }
 
-beforeAll(() => {
+beforeAll(async () => {
   shared = mkdtempSync(join(tmpdir(), 'tsv-kvm-'));
-  if (kernel !== undefined) guest = makeGuest(shared, kernel, modules);
-});
+  box = await ensureBox({
+    boxesDir,
+    store,
+    name: 'debian-12',
+    kind: 'vm',
+    map: readUserMap(),
+    signal,
+    progress: () => {},
+  });
+  if (box.kernel === undefined) throw new Error('the box has no kernel');
+  guest = makeGuest(shared, box.kernel);
+}, 600_000);
 afterAll(() => rmSync(shared, { recursive: true }));
 
-beforeEach(() => {
+beforeEach(async () => {
+  sshPort = await freePort();
   root = mkdtempSync(join(tmpdir(), 'tsv-kvm-'));
   mkdirSync(join(root, 'machines', 'db'), { recursive: true });
   provider = newProvider();
@@ -122,23 +177,74 @@ afterEach(async () => {
   rmSync(root, { recursive: true });
 });
 
-describe.skipIf(kernel === undefined)('a virtual machine on a real QEMU', () => {
-  test('boots, has its console captured from the first line, and powers off when asked', patience, async () => {
-    const context = await up('obedient', { disks: [{ name: 'data', sizeBytes: 8 << 20 }] });
-    expect(await provider.observe(context)).toEqual({ state: 'running', process: context.process });
+describe('a virtual machine on a real QEMU', () => {
+  test(
+    'boots, lets us in by its own keys, is adopted by another agent, and powers off when asked',
+    patience,
+    async () => {
+      const context = await up(boxContext({ disks: [{ name: 'data', sizeBytes: 8 << 20 }] }));
+      const transport = await provider.connect(context, signal);
+      const told = await output(
+        transport,
+        'hostname; cat /etc/machine-id; ip -o link show eth0; lsblk -bdno SIZE /dev/disk/by-id/virtio-data; id -un',
+      );
+      expect(told.split('\n')).toEqual([
+        'db',
+        context.memory['machineId'],
+        expect.stringContaining('52:54:00:12:34:56'),
+        String(8 << 20),
+        'root',
+      ]);
+      transport.close();
+      await provider.detach();
+
+      const heir = newProvider();
+      try {
+        expect(await heir.observe(context)).toEqual({ state: 'running', process: context.process });
+        expect(await heir.start(context, signal, () => {})).toMatchObject({
+          process: context.process,
+          accel: { accel: 'tcg' },
+        });
+        const again = await heir.connect(context, signal);
+        await output(again, 'echo said after adoption >/dev/ttyS0');
+        await printed(context, 'said after adoption', heir);
+        again.close();
+        await heir.stop(context, { force: false });
+      } finally {
+        await heir.detach();
+      }
+      expect(isAlive(context.process)).toBe(false);
+      expect(heir.consoleLines(context, 1000).join('\n')).toMatch(/Power down|Power-Off|reboot: /);
+      expect(await provider.observe({ ...context, process: undefined })).toEqual({
+        state: 'stopped',
+        unexpectedly: false,
+      });
+      expect(readdirSync(context.runDir)).toEqual([]);
+    },
+  );
+
+  test(
+    'S44 whose SSH server shows another key is refused; F27 whose QEMU is killed ends its connection',
+    patience,
+    async () => {
+      const context = await up(boxContext());
+      const transport = await provider.connect(context, signal);
+      const pinned = join(context.dir, 'identity', 'host_ed25519.pub');
+      const own = readFileSync(pinned, 'utf8');
+      writeFileSync(pinned, generateKeyPair('somebody else').publicKey);
+      await expect(provider.connect(context, signal)).rejects.toMatchObject({ code: 'TSV_HOST_KEY' });
+      writeFileSync(pinned, own);
+      launcher.kill(context.process, 'SIGKILL');
+      await transport.closed;
+    },
+  );
+
+  test('has its console captured from the first line', patience, async () => {
+    const context = await up('deaf');
     await printed(context, 'guest is up');
     const log = readFileSync(join(context.dir, 'console.log'), 'utf8');
-    expect(log).toMatch(/Linux version .*\r\n/);
+    expect(log).toMatch(/\[ {4}0\.000000\] Linux version .*\r\n/);
     expect(log).toContain('systemd.hostname=db');
-
-    await provider.stop(context, { force: false });
-    expect(isAlive(context.process)).toBe(false);
-    expect(provider.consoleLines(context, 1000)).toContain('guest powers off');
-    expect(await provider.observe({ ...context, process: undefined })).toEqual({
-      state: 'stopped',
-      unexpectedly: false,
-    });
-    expect(readdirSync(context.runDir)).toEqual([]);
   });
 
   test('is started, stopped, created and destroyed any number of times with the same result', patience, async () => {
@@ -190,25 +296,6 @@ describe.skipIf(kernel === undefined)('a virtual machine on a real QEMU', () => 
     await printed({ ...context, process }, 'guest is up');
   });
 
-  test('is adopted by another agent: console, state and power-off go on', patience, async () => {
-    const context = await up('obedient');
-    await provider.detach();
-    const heir = newProvider();
-    try {
-      expect(await heir.observe(context)).toEqual({ state: 'running', process: context.process });
-      await printed(context, 'guest is up', heir);
-      expect(await heir.start(context, signal, () => {})).toMatchObject({
-        process: context.process,
-        accel: { accel: 'tcg' },
-      });
-      await heir.stop(context, { force: false });
-      expect(isAlive(context.process)).toBe(false);
-      expect(heir.consoleLines(context, 1000)).toContain('guest powers off');
-    } finally {
-      await heir.detach();
-    }
-  });
-
   test(
     'F1 whose agent was killed before it could note the process is found, and not started twice',
     patience,
@@ -217,7 +304,9 @@ describe.skipIf(kernel === undefined)('a virtual machine on a real QEMU', () => 
       await provider.detach();
       const forgotten = { ...context, process: undefined };
       expect(await provider.observe(forgotten)).toEqual({ state: 'running', process: context.process });
-      expect((await provider.start(forgotten, signal, () => {})).process).toEqual(context.process);
+      // Two who ask at once share one conversation: QMP serves a single client.
+      const both = [1, 2].map(() => provider.start(forgotten, signal, () => {}));
+      for (const { process } of await Promise.all(both)) expect(process).toEqual(context.process);
       await provider.stop(forgotten, { force: true });
       expect(isAlive(context.process)).toBe(false);
     },
@@ -233,11 +322,15 @@ describe.skipIf(kernel === undefined)('a virtual machine on a real QEMU', () => 
   });
 
   test('F19 that nobody can reach fails the wait with the requirement that is not met', patience, async () => {
-    const context = await up('deaf', { bootTimeoutMs: 4000 });
+    const context = await up('deaf', { bootTimeoutMs: 300 });
+    await printed(context, 'guest is up');
+    await provider.detach();
+    sshPort = 1; // nothing listens there
+    provider = newProvider();
     await expect(provider.connect(context, signal)).rejects.toMatchObject({
       code: 'TSV_WAIT',
       message: expect.stringContaining('"port 22 answers at 10.0.2.15" (3 of 4)'),
-      details: expect.arrayContaining([expect.stringContaining('ECONNREFUSED')]),
+      details: expect.arrayContaining([expect.stringContaining('ECONNREFUSED'), '  guest is up']),
     });
   });
 

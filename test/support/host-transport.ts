@@ -126,6 +126,9 @@ export function hostTransport(home: string): HostTransport {
 /** Resolves when both outputs ended, or when a process that lives on keeps them open without a word. */
 async function drained(child: ChildProcess): Promise<void> {
   const outputs = [child.stdout, child.stderr].filter((stream) => stream !== null);
+  const ends = Promise.all(
+    outputs.map((stream) => (stream.readableEnded ? undefined : new Promise((resolve) => stream.once('end', resolve)))),
+  );
   for (let before = -1; outputs.some((stream) => !stream.readableEnded); ) {
     const read = outputs.reduce((sum, stream) => sum + ((stream as { bytesRead?: number }).bytesRead ?? 0), 0);
     const behind = outputs.some((stream) => stream.readableLength > 0);
@@ -134,12 +137,7 @@ async function drained(child: ChildProcess): Promise<void> {
       return;
     }
     before = read;
-    await Promise.race([
-      Promise.all(
-        outputs.map((stream) => (stream.readableEnded ? undefined : new Promise((r) => stream.once('end', r)))),
-      ),
-      new Promise((resolve) => setTimeout(resolve, quietMs)),
-    ]);
+    await Promise.race([ends, new Promise((resolve) => setTimeout(resolve, quietMs))]);
   }
 }
 

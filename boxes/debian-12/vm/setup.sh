@@ -5,7 +5,7 @@ set -eu
 out=$2 recipe=$3
 cd "$1"
 
-chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-resolv-conf.path
+chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service tsv-resolv-conf.path
 chroot . systemctl --quiet disable \
   e2scrub_reap.service getty@tty1.service remote-fs.target systemd-networkd-wait-online.service systemd-pstore.service
 # What a small, short-lived virtual machine without a screen does not need; each costs time at boot.
@@ -13,8 +13,9 @@ chroot . systemctl --quiet mask \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
   getty-static.service modprobe@.service \
   systemd-ask-password-console.path systemd-ask-password-wall.path systemd-binfmt.service systemd-firstboot.service \
-  systemd-journal-flush.service systemd-machine-id-commit.service systemd-pcrphase.service \
-  systemd-pcrphase-sysinit.service systemd-random-seed.service systemd-repart.service systemd-sysusers.service \
+  systemd-journal-flush.service systemd-machine-id-commit.service systemd-network-generator.service \
+  systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-random-seed.service systemd-repart.service \
+  systemd-sysusers.service \
   systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-initctl.socket \
   dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount sys-fs-fuse-connections.mount \
   sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount
@@ -24,7 +25,8 @@ for generator in cryptsetup gpt-auto hibernate-resume integritysetup rc-local sy
 done
 chmod 0755 usr/local/lib/tsv/*
 ln -sf /run/resolv.conf etc/resolv.conf
-: > etc/fstab
+# Units with nothing to do are skipped when these are not there.
+rm -f etc/fstab etc/modules-load.d/modules.conf etc/modules
 
 # Identity comes at the first boot.
 rm -f etc/ssh/ssh_host_*
@@ -39,8 +41,9 @@ chmod 0755 initrd/init
 for program in sh insmod mount switch_root; do ln -s busybox "initrd/$program"; done
 drivers=lib/modules/$version/kernel/drivers
 for module in virtio/virtio virtio/virtio_ring virtio/virtio_pci_legacy_dev virtio/virtio_pci_modern_dev virtio/virtio_pci \
-  block/virtio_blk; do
+  block/virtio_blk net/net_failover net/virtio_net; do
   cp "$drivers/$module.ko" initrd/
 done
+cp "lib/modules/$version/kernel/net/core/failover.ko" initrd/
 chroot . sh -c 'cd initrd && find . | sort | cpio --quiet --create --format=newc' > "$out/initrd"
 rm -r initrd

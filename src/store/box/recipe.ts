@@ -1,3 +1,4 @@
+import { parseDocument } from 'yaml';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../model/errors.ts';
@@ -54,7 +55,6 @@ export async function readRecipe(boxesDir: string, name: string): Promise<Recipe
 
 /** {@link readRecipe} without the disk; `file` is what errors call the text. */
 export async function parseRecipe(text: string, from: { name: string; dir: string; file: string }): Promise<Recipe> {
-  const { parseDocument } = await import('yaml');
   const document = parseDocument(text);
   const mistakes: string[] = document.errors.map((error) => error.message);
   const recipe = mistakes.length === 0 ? check(document.toJS({ maxAliasCount: 0 }), from, mistakes) : undefined;

@@ -26,11 +26,12 @@ const spec: QemuSpec = {
 
 /** One line per option: `-name value`. */
 function lines(argv: readonly string[]): string[] {
-  return argv.slice(1).reduce<string[]>((all, word) => {
-    const last = all.pop();
-    if (word.startsWith('-')) return last === undefined ? [word] : [...all, last, word];
-    return [...all, `${last} ${word}`];
-  }, []);
+  const all: string[] = [];
+  for (const word of argv.slice(1)) {
+    if (word.startsWith('-')) all.push(word);
+    else all.push(`${all.pop()} ${word}`);
+  }
+  return all;
 }
 
 const valuesOf = (argv: readonly string[], option: string): (string | undefined)[] =>

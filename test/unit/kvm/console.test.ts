@@ -3,8 +3,15 @@ import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { beginLog, connectConsole, lastLogLines, openBoundedLog, plainLines } from '../../../providers/kvm/console.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  beginLog,
+  boundForeignLog,
+  connectConsole,
+  lastLogLines,
+  openBoundedLog,
+  plainLines,
+} from '../../../providers/kvm/console.ts';
 
 let dir: string;
 let log: string;
@@ -44,6 +51,16 @@ describe('the console log', () => {
     }
     expect(readFileSync(log, 'utf8')).toBe('one\ntwo\n');
     expect(statSync(log).mode & 0o777).toBe(0o600);
+  });
+
+  test("S42 of QEMU's own words, which QEMU appends to, is emptied when it grows too large", async () => {
+    writeFileSync(log, 'x'.repeat(2000));
+    boundForeignLog(log, 1000)();
+    expect(statSync(log).size).toBe(0);
+    const end = boundForeignLog(log, 1000);
+    writeFileSync(log, 'y'.repeat(2000), { flag: 'a' });
+    await vi.waitFor(() => expect(statSync(log).size).toBe(0));
+    end();
   });
 
   test('S52 is not written through a symbolic link', () => {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { credentials, writeCredentials } from '../../../providers/kvm/credentials.ts';
-import { asUuid, ensureIdentity, loginKeyFile, readIdentity } from '../../../providers/kvm/identity.ts';
+import { asUuid, ensureIdentity, loginKeyFile, readIdentity } from '../../../src/ssh/identity.ts';
 
 let root: string;
 let dir: string;
@@ -110,7 +110,9 @@ describe('credentials', () => {
 
   test('never hold the private login key', () => {
     const identity = ensureIdentity(dir, 'x');
-    const decoded = credentials(identity, 'tsv', 'web-1').flatMap(({ value }) => value.split('\n').map((line) => content(line)));
+    const decoded = credentials(identity, 'tsv', 'web-1').flatMap(({ value }) =>
+      value.split('\n').map((line) => content(line)),
+    );
     expect(decoded.filter((text) => text.includes(identity.login.privateKey.split('\n')[3] ?? '?'))).toEqual([]);
   });
 

@@ -110,6 +110,16 @@ describe.skipIf(!has('ssh'))('the SSH server for containers, used by the real ss
     expect(ended.code).toBe(0);
   });
 
+  it('ends a program whose output nobody reads any more', async () => {
+    const pidFile = join(box.dir, 'yes.pid');
+    const ended = await runWith([
+      ...['sh', '-c', 'n=$1; shift; ssh "$@" | head -n 1', 'sh', '1'],
+      ...[...box.options, 'box', `echo $$ >${pidFile}; exec yes`],
+    ]);
+    expect(ended.stdout.toString()).toBe('y\n');
+    expect(statOf(Number(readFileSync(pidFile, 'utf8')))).toBe('gone');
+  });
+
   it('holds memory down while a client is slow to read 200 MB', async () => {
     const before = process.memoryUsage.rss();
     let most = 0;

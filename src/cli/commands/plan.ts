@@ -1,0 +1,16 @@
+import { load } from '../../app/place.ts';
+import { reconcile } from '../../plan/reconcile.ts';
+import { observe } from '../../state/observe.ts';
+import { readState } from '../../state/store.ts';
+import type { Handler } from '../program.ts';
+import { renderPlan } from '../render/plan.ts';
+import { readTerminal } from '../render/terminal.ts';
+
+const changesCode = 2;
+
+export const plan: Handler<{ json?: boolean }> = async (session, targets, options) => {
+  const project = await load(session.place);
+  const result = reconcile({ command: 'up', wanted: project, observation: observe(readState(project.dir)), targets });
+  session.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : renderPlan(result, readTerminal(session.stdout, session.place.env)));
+  return result.nodes.length === 0 ? 0 : changesCode;
+};

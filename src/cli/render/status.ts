@@ -1,0 +1,78 @@
+import { type Cell, renderTable } from './table.ts';
+import { type Style, style, symbolsOf, type Terminal } from './terminal.ts';
+import { harmless } from './text.ts';
+
+export interface StatusRow {
+  readonly machine: string;
+  readonly kind: 'vm' | 'container';
+  readonly state: 'running' | 'stopped' | 'not created' | 'broken' | 'starting';
+  /** Why it is so, where that is not plain. */
+  readonly detail?: string;
+  /** By network. */
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly forwards: readonly string[];
+  /** VMs: `kvm` or `tcg`. */
+  readonly accel?: string;
+  /** Steps done, of how many: `1/2`. */
+  readonly provisioned?: string;
+}
+
+export interface StatusView {
+  readonly machines: readonly StatusRow[];
+  readonly inProgress?: { readonly pid: number; readonly command: string };
+}
+
+const stateStyles: Readonly<Record<StatusRow['state'], Style>> = {
+  running: 'green',
+  starting: 'yellow',
+  stopped: 'yellow',
+  'not created': 'dim',
+  broken: 'red',
+};
+
+/** The machines as a table, a line that counts them, and what to do next; with a line break at the end. */
+export function renderStatus(
+  { machines, inProgress }: StatusView,
+  terminal: Omit<Terminal, 'rows' | 'cursor'>,
+): string {
+  const { hint } = symbolsOf(terminal);
+  const rows = machines.map((row): Cell[] => [
+    row.machine,
+    row.accel === undefined ? row.kind : `${row.kind} (${row.accel})`,
+    { text: row.state, style: stateStyles[row.state] },
+    Object.values(row.addresses).join(', '),
+    row.forwards.join(', '),
+    row.provisioned ?? '',
+    { text: row.detail ?? '', style: 'dim' },
+  ]);
+  const table = renderTable(['MACHINE', 'KIND', 'STATE', 'ADDRESS', 'FORWARDS', 'STEPS', 'WHY'], rows, terminal);
+  const next = inProgress === undefined ? nextStep(machines) : undefined;
+  const lines = [
+    machines.length === 0 ? 'this project has no machines' : summary(machines),
+    ...(inProgress === undefined ? [] : [`under way: ${harmless(inProgress.command)} (process ${inProgress.pid})`]),
+    ...(next === undefined ? [] : [`${style(terminal, hint, 'cyan')} ${next}`]),
+  ];
+  return `${table}${table === '' ? '' : '\n'}${lines.join('\n')}\n`;
+}
+
+/** `3 running, 1 stopped`: what is well first. */
+function summary(machines: readonly StatusRow[]): string {
+  const states = ['running', 'starting', 'stopped', 'broken', 'not created'] as const;
+  const counts = states.map((state) => ({ state, amount: machines.filter((row) => row.state === state).length }));
+  return counts.flatMap(({ state, amount }) => (amount === 0 ? [] : [`${amount} ${state}`])).join(', ');
+}
+
+function nextStep(machines: readonly StatusRow[]): string | undefined {
+  const down = machines.filter(({ state }) => state === 'stopped' || state === 'not created');
+  const broken = machines.filter(({ state }) => state === 'broken');
+  if (broken.length > 0) return `tsv up repairs ${named(broken)}`;
+  if (down.length === 0) return undefined;
+  const all = down.length === machines.length;
+  if (down.every(({ state }) => state === 'not created'))
+    return all ? 'tsv up creates them' : `tsv up creates ${named(down)}`;
+  return all ? 'tsv up starts them' : `tsv up starts ${named(down)}`;
+}
+
+/** All names while they are few. */
+const named = (rows: readonly StatusRow[]): string =>
+  rows.length > 3 ? `the ${rows.length} of them` : rows.map(({ machine }) => harmless(machine)).join(', ');

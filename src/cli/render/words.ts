@@ -1,0 +1,77 @@
+import type { Action } from '../../model/plan.ts';
+
+/** How one action is called beneath the name of what it works on. */
+export interface Words {
+  /** Under which name it is shown: a machine's, `network` or `box NAME`. */
+  readonly row: string;
+  /** As an order, `start`. */
+  readonly todo: string;
+  /** While it runs, `starting`. */
+  readonly doing: string;
+  /** Afterwards, `started`. */
+  readonly did: string;
+  /** What the row is when this was its last action, `ready`. */
+  readonly result: string;
+}
+
+/** The words for an action, the same in every kind of output. */
+export function wordsOf(action: Action): Words {
+  switch (action.do) {
+    case 'sandbox.ensure':
+      return words('network', 'set up the sandbox', 'setting up the sandbox', 'sandbox set up', 'ready');
+    case 'sandbox.remove':
+      return words('network', 'remove the sandbox', 'removing the sandbox', 'sandbox removed', 'removed');
+    case 'network.ensure':
+      return words(
+        'network',
+        `set up ${action.network}`,
+        `setting up ${action.network}`,
+        `${action.network} set up`,
+        'ready',
+      );
+    case 'network.remove':
+      return words(
+        'network',
+        `remove ${action.network}`,
+        `removing ${action.network}`,
+        `${action.network} removed`,
+        'removed',
+      );
+    case 'box.ensure': {
+      const use = action.kind === 'vm' ? 'for VMs' : 'for containers';
+      return words(`box ${action.box}`, `prepare ${use}`, `preparing ${use}`, `ready ${use}`, 'ready');
+    }
+    case 'machine.create':
+      return words(action.machine, 'create', 'creating', 'created', 'created');
+    case 'machine.start':
+      return words(action.machine, 'start', 'starting', 'started', 'started');
+    case 'machine.wait':
+      return words(action.machine, 'wait until reachable', 'waiting until reachable', 'reachable', 'ready');
+    case 'machine.provision':
+      return words(
+        action.machine,
+        `provision ${action.step}`,
+        `provisioning ${action.step}`,
+        `provisioned ${action.step}`,
+        'provisioned',
+      );
+    case 'machine.healthy':
+      return words(action.machine, 'check health', 'checking health', 'healthy', 'healthy');
+    case 'machine.stop':
+      return words(action.machine, 'stop', 'stopping', 'stopped', 'stopped');
+    case 'machine.destroy':
+      return words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed');
+  }
+}
+
+const words = (row: string, todo: string, doing: string, did: string, result: string): Words => ({
+  row,
+  todo,
+  doing,
+  did,
+  result,
+});
+
+/** `lb: step 'x' failed` says its machine itself; beneath the machine's name that is once too often. */
+export const withoutName = (message: string, name: string): string =>
+  message.startsWith(`${name}: `) ? message.slice(name.length + 2) : message;

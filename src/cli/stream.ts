@@ -1,0 +1,74 @@
+import { openStream } from '../agent/client.ts';
+import { encodeFrame, frame, frameReader } from '../agent/protocol.ts';
+import { machineAgent } from '../app/machine.ts';
+import { type ErrorData, TsvError } from '../model/errors.ts';
+import type { ExecResult } from '../model/provider.ts';
+import type { Session } from './program.ts';
+
+export interface RunInMachine {
+  readonly argv: readonly string[];
+  readonly user: string;
+  readonly cwd?: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly terminal: boolean;
+}
+
+/** Runs a command in a machine with this process's own input, output and terminal. Resolves with its exit code. */
+export async function runInMachine(session: Session, name: string, options: RunInMachine): Promise<number> {
+  const { stdin, stdout, stderr } = session;
+  const size = () => ({ cols: stdout.columns ?? 80, rows: stdout.rows ?? 24 });
+  const agent = await machineAgent(session.place, name);
+  const request = {
+    argv: options.argv,
+    user: options.user,
+    env: options.env,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.terminal ? { pty: { ...size(), term: session.place.env['TERM'] ?? 'xterm' } } : {}),
+  };
+  const { socket, rest } = await openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
+  const onResize = () => socket.write(encodeFrame(frame.resize, JSON.stringify(size())));
+  const onSignal = (signal: NodeJS.Signals) => socket.write(encodeFrame(frame.signal, signal.slice(3)));
+  const onInput = (chunk: Buffer) => {
+    if (socket.write(encodeFrame(frame.stdin, chunk))) return;
+    stdin.pause();
+    socket.once('drain', () => stdin.resume());
+  };
+  const onEnd = () => socket.write(encodeFrame(frame.eof));
+  if (options.terminal) {
+    stdin.setRawMode(true);
+    stdout.on('resize', onResize);
+  } else {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  }
+  stdin.on('data', onInput);
+  stdin.on('end', onEnd);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      const read = frameReader((type, content) => {
+        if (type === frame.stdout || type === frame.stderr) {
+          const out = type === frame.stdout ? stdout : stderr;
+          if (out.write(Buffer.from(content))) return;
+          socket.pause();
+          out.once('drain', () => socket.resume());
+        } else if (type === frame.exit) {
+          resolve((JSON.parse(content.toString('utf8')) as ExecResult).code);
+        } else if (type === frame.error) {
+          reject(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
+        }
+      });
+      socket.on('close', () => reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })));
+      socket.on('data', read);
+      read(rest);
+      socket.resume();
+    });
+  } finally {
+    stdin.off('data', onInput);
+    stdin.off('end', onEnd);
+    if (options.terminal) stdin.setRawMode(false);
+    stdin.pause();
+    stdin.unref?.();
+    stdout.off('resize', onResize);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+    socket.destroy();
+  }
+}

@@ -1,0 +1,134 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { killNow } from '../support/cli.ts';
+import { fixture, freePort } from '../support/fixture.ts';
+import { until } from '../support/until.ts';
+
+const two = `
+version: 1
+defaults: { memory: 64M }
+networks: { default: { mode: nat } }
+machines:
+  a: { image: debian-12 }
+  b: { image: debian-12 }
+`;
+
+describe('when something dies', () => {
+  test('a killed agent takes no machine along, and the next command works as before', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    const before = project.machinePid('a');
+    await killNow(project.agentPid() ?? 0);
+    expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+    expect(project.agentPid()).toBeUndefined();
+    expect((await project.ok('exec a -- hostname')).stdout).toBe('a\n');
+    expect(project.machinePid('a')).toBe(before);
+    expect((await project.ok('up')).stderr).toContain('Everything is as the Tsfile says');
+  });
+
+  test('a killed agent gives its forwards back with the next command', async () => {
+    const port = await freePort();
+    const project = fixture({
+      'Tsfile.yaml': two.replace('a: { image: debian-12 }', `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`),
+    });
+    await project.ok('up');
+    const ask = async () => (await fetch(`http://127.0.0.1:${port}/`)).text();
+    await until('the server answers', () => ask().catch(() => undefined));
+    await killNow(project.agentPid() ?? 0);
+    await expect(ask()).rejects.toThrow();
+    await project.ok('up');
+    expect(await ask()).toBe('yes');
+  });
+
+  test('a killed container is told as ended unexpectedly, and up starts it again with its files', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
+    await killNow(project.machinePid('a'));
+    expect(await project.states()).toEqual({ a: 'stopped (ended unexpectedly)', b: 'running' });
+    expect((await project.tsv('exec a -- true')).stderr).toContain('a is not running');
+    await project.ok('up');
+    expect((await project.ok('exec a -- cat /kept')).stdout).toBe('kept\n');
+    expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+  });
+
+  test('a killed container and a killed agent at once', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    await Promise.all([killNow(project.machinePid('a')), killNow(project.agentPid() ?? 0)]);
+    expect((await project.states())['a']).toBe('stopped (ended unexpectedly)');
+    await project.ok('up');
+    expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+  });
+
+  test('a killed sandbox holder: status does not claim that machines work, up makes them anew', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
+    await killNow(project.holderPid());
+    expect((await project.status()).machines).toHaveLength(2);
+    await project.ok('up');
+    expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+    expect((await project.ok('exec a -- cat /kept')).stdout).toBe('kept\n');
+    expect((await project.ok('exec a -- getent ahostsv4 b')).stdout).toContain('b');
+  });
+
+  test('a killed name server is started again by up', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    const pid = project.state()?.sandbox?.dnsmasq?.pid ?? 0;
+    await killNow(pid);
+    await project.ok('up');
+    expect((await project.ok('exec a -- getent ahostsv4 b')).stdout).toContain('b');
+  });
+
+  test('all of it killed at once: destroy removes everything', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    const pids = [project.agentPid() ?? 0, project.machinePid('a'), project.machinePid('b'), project.holderPid()];
+    await Promise.all(pids.map((pid) => killNow(pid)));
+    await project.ok('destroy -f');
+    await project.expectNothingLeft();
+  });
+
+  test('a machine whose command ends at once is told with what it printed', async () => {
+    const project = fixture({ 'Tsfile.yaml': two.replace('a: { image: debian-12 }', 'a: { image: debian-12, command: "echo I refuse; exit 3" }') });
+    await project.tsv('up');
+    expect((await project.states())['a']).toMatch(/^stopped/);
+    expect((await project.states())['b']).toBe('running');
+    expect((await project.ok('logs a')).stdout).toContain('I refuse');
+  });
+});
+
+describe('status', () => {
+  test('needs no agent and starts none', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    expect(await project.states()).toEqual({ a: 'not created', b: 'not created' });
+    expect(existsSync(join(project.dir, '.ts-vm'))).toBe(false);
+  });
+
+  test('does not wait for an agent that hangs', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    const agent = project.agentPid() ?? 0;
+    process.kill(agent, 'SIGSTOP');
+    onTestFinished(() => void process.kill(agent, 'SIGCONT'));
+    const { code, stdout } = await project.tsv('status', { timeoutMs: 10_000 });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/a +container +running/);
+  });
+
+  test('does not take another process with the same number for the machine', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    await project.ok('halt');
+    await until('the agent has left', () => project.agentPid() === undefined);
+    const file = join(project.dir, '.ts-vm', 'state.json');
+    const state = JSON.parse(readFileSync(file, 'utf8')) as { machines: { a: { process?: object } } };
+    state.machines.a.process = { pid: process.pid, startTime: '1', bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() };
+    writeFileSync(file, JSON.stringify(state));
+    expect((await project.states())['a']).toBe('stopped (ended unexpectedly)');
+    await project.ok('destroy -f');
+  });
+});

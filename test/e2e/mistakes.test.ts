@@ -1,0 +1,101 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { packageDir } from '../support/cli.ts';
+import { type Fixture, fixture } from '../support/fixture.ts';
+
+const one = 'version: 1\nmachines:\n  front: { image: debian-12, memory: 64M }\n';
+const nothingMade = (project: Fixture) => expect(existsSync(join(project.dir, '.ts-vm')), '.ts-vm').toBe(false);
+
+describe('bad input', () => {
+  test('a Tsfile with many mistakes reports all of them at once, with line, column and caret, and makes nothing', async () => {
+    const text = readFileSync(join(packageDir, 'test/fixtures/tsfile/mistakes/Tsfile.yaml'), 'utf8');
+    const project = fixture({ 'Tsfile.yaml': text });
+    for (const command of ['validate', 'up', 'plan']) {
+      const { code, stderr } = await project.tsv(command);
+      expect(code, command).toBe(1);
+      expect(stderr.match(/Tsfile\.yaml:\d+:\d+/g)?.length, stderr).toBeGreaterThanOrEqual(12);
+      expect(stderr).toContain('^');
+      expect(stderr).not.toMatch(/\n\s+at .*:\d+:\d+\)?$/m);
+    }
+    nothingMade(project);
+  });
+
+  test('a misspelled machine is answered with the nearest name', async () => {
+    const project = fixture({ 'Tsfile.yaml': one });
+    for (const command of ['up frnot', 'ssh frnot', 'exec frnot -- true', 'logs frnot', 'port frnot', 'ssh-config frnot', 'halt frnot', 'destroy -f frnot']) {
+      const { code, stderr } = await project.tsv(command);
+      expect(code, command).toBe(1);
+      expect(stderr, command).toMatch(/frnot[^]*front/);
+    }
+    nothingMade(project);
+  });
+
+  test('a misspelled command or option is answered with the nearest one', async () => {
+    const project = fixture({ 'Tsfile.yaml': one });
+    expect((await project.tsv('statsu')).stderr).toMatch(/statsu[^]*status/);
+    expect((await project.tsv('up --provison')).stderr).toMatch(/--provison[^]*--provision/);
+    expect((await project.tsv('up --parallel 0')).stderr).toContain('1 or more');
+  });
+
+  test('a folder without a Tsfile is told, with the first step', async () => {
+    const project = fixture({ 'readme.txt': 'nothing here' });
+    for (const command of ['up', 'status', 'destroy -f', 'validate']) {
+      const { code, stderr } = await project.tsv(command);
+      expect(code, command).toBe(1);
+      expect(stderr).toMatch(/no Tsfile\.yaml[^]*tsv init/);
+    }
+  });
+
+  test('an unknown box is told before anything is made', async () => {
+    const project = fixture({ 'Tsfile.yaml': one.replace('debian-12', 'debian-21') });
+    const { code, stderr } = await project.tsv('up');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/debian-21[^]*debian-12/);
+    expect(await project.states()).toEqual({ front: 'not created' });
+  });
+
+  test('a missing program is found before anything is made, with the command that installs it', async () => {
+    const project = fixture({ 'Tsfile.yaml': one });
+    // Every program but nft: links to what is really there.
+    const bin = join(project.dir, 'bin');
+    mkdirSync(bin);
+    const { code, stderr } = await project.tsv('doctor --json');
+    expect(code, stderr).toBe(0);
+    writeFileSync(join(project.dir, 'hide'), '');
+    const hidden = await project.run([
+      ...['unshare', ...(process.getuid?.() === 0 ? [] : ['--user', '--map-current-user']), '--mount', 'sh', '-c'],
+      'for f in /usr/sbin/nft /sbin/nft; do [ ! -e $f ] || mount --bind hide $f 2>/dev/null; done; exec "$@"',
+      ...['sh', process.execPath, join(packageDir, 'dist', 'tsv.js'), 'up'],
+    ]);
+    expect(hidden.code).toBe(1);
+    expect(hidden.stderr).toMatch(/nft is not installed[^]*apt-get install .*nftables/);
+    nothingMade(project);
+  });
+
+  test('state of a newer version is refused, and not touched', async () => {
+    const project = fixture({ 'Tsfile.yaml': one });
+    await project.ok('up');
+    await project.ok('halt');
+    const file = join(project.dir, '.ts-vm', 'state.json');
+    cpSync(file, join(project.dir, 'state.before'));
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'));
+    const text = readFileSync(file, 'utf8');
+    const { code, stderr } = await project.tsv('up');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/newer/);
+    expect(readFileSync(file, 'utf8')).toBe(text);
+    cpSync(join(project.dir, 'state.before'), file);
+  });
+
+  test('init writes a Tsfile that is valid, keeps one that is there, and lists templates', async () => {
+    const project = fixture({ 'readme.txt': '' });
+    await project.ok('init');
+    expect(readFileSync(join(project.dir, '.gitignore'), 'utf8')).toContain('.ts-vm/');
+    await project.ok('validate');
+    const again = await project.tsv('init');
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain('Tsfile.yaml');
+    expect((await project.ok('init --list')).stdout).toMatch(/load-balancer/);
+  });
+});

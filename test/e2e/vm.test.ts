@@ -1,0 +1,120 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { killNow } from '../support/cli.ts';
+import { freePort, sharedFixture } from '../support/fixture.ts';
+
+const tsfile = `
+version: 1
+project: mixed
+networks:
+  default: { mode: nat }
+  backend: { mode: isolated, subnet: 10.99.9.0/24 }
+machines:
+  vm:
+    box: debian-12
+    memory: 384M
+    disks: [{ name: data, size: 16M }]
+    networks: [default, { name: backend, address: 10.99.9.10 }]
+    forwards: ["\${PORT}:8000"]
+    provision:
+      - { name: disk, shell: { inline: "mkfs.ext4 -q /dev/disk/by-id/virtio-data && mount /dev/disk/by-id/virtio-data /mnt && echo kept >/mnt/kept && umount /mnt" } }
+      - { file: { source: conf/server, destination: /usr/local/bin/server, mode: "0755" } }
+      - { name: serve, shell: { inline: "systemctl is-active -q server || systemd-run --unit server /usr/local/bin/server" }, run: always }
+  box: { image: debian-12, memory: 64M, networks: [backend] }
+`;
+
+const server = `#!/usr/bin/perl
+use IO::Socket::INET;
+my $listener = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1) or die $!;
+while (my $client = $listener->accept) { print $client "HTTP/1.0 200 OK\\r\\n\\r\\nfrom the vm"; close $client }
+`;
+
+describe('a virtual machine beside a container', () => {
+  let port = 0;
+  const project = sharedFixture(
+    'a virtual machine beside a container',
+    { 'Tsfile.yaml': tsfile, 'conf/server': server },
+    {
+      env: async () => {
+        port = await freePort();
+        return { PORT: String(port) };
+      },
+      prepare: (made) => made.ok('up', { timeoutMs: 240_000 }),
+    },
+  );
+
+  test('runs, and status says on what acceleration', async () => {
+    const { machines } = await project().status();
+    expect(machines.map(({ machine, kind, state }) => `${machine} ${kind} ${state}`)).toEqual(['vm vm running', 'box container running']);
+    expect(machines[0]?.accel).toMatch(/^(kvm|tcg)$/);
+    expect((await project().ok('up')).code).toBe(0);
+  });
+
+  test('runs commands with their exit codes, output and input', async () => {
+    expect(await project().tsv(['exec', 'vm', '--', 'sh', '-c', 'cat; echo oops >&2; exit 42'], { input: 'in' })).toEqual({ code: 42, stdout: 'in', stderr: 'oops\n' });
+    expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
+    expect((await project().tsv('exec vm -- no-such-command')).code).toBe(127);
+    expect((await project().tsv(['ssh', 'vm', '-c', 'test -b /dev/disk/by-id/virtio-data && exit 6'])).code).toBe(6);
+  });
+
+  test('gives a shell on a terminal', async () => {
+    const shell = project().startOnTerminal('ssh vm');
+    shell.write('tty; exit 5\n');
+    const { code, stdout } = await shell.result;
+    expect(stdout).toMatch(/\/dev\/pts\/\d/);
+    expect(code).toBe(5);
+  });
+
+  test('and the container know each other by name, on a network without a way out', async () => {
+    expect((await project().ok('exec vm -- getent ahostsv4 box')).stdout).toMatch(/^10\.99\.9\./);
+    expect((await project().ok('exec box -- curl -sf --max-time 20 http://vm:8000/')).stdout).toBe('from the vm');
+  });
+
+  test('is reached through its forwarded port', async () => {
+    expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('from the vm');
+  });
+
+  test('is reached by the real ssh, scp and rsync', async () => {
+    const { dir } = project();
+    writeFileSync(join(dir, 'ssh.conf'), (await project().ok('ssh-config vm')).stdout);
+    writeFileSync(join(dir, 'out.txt'), 'copied\n'.repeat(10_000));
+    for (const argv of [
+      ['scp', '-F', 'ssh.conf', 'out.txt', 'vm:/tmp/scp.txt'],
+      ['rsync', '-a', '-e', 'ssh -F ssh.conf', 'vm:/tmp/scp.txt', 'back.txt'],
+    ]) {
+      const { code, stderr } = await project().run(argv);
+      expect(code, stderr).toBe(0);
+    }
+    expect(readFileSync(join(dir, 'back.txt'), 'utf8')).toBe('copied\n'.repeat(10_000));
+    const { code, stdout } = await project().run(['ssh', '-F', 'ssh.conf', 'vm', 'hostname; exit 9']);
+    expect({ code, stdout }).toEqual({ code: 9, stdout: 'vm\n' });
+  });
+
+  test('shows its console', async () => {
+    expect((await project().ok('logs vm')).stdout.length).toBeGreaterThan(0);
+  });
+
+  test('survives the death of the agent', async () => {
+    const before = project().machinePid('vm');
+    await killNow(project().agentPid() ?? 0);
+    expect((await project().states())['vm']).toBe('running');
+    expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
+    expect(project().machinePid('vm')).toBe(before);
+  });
+
+  test('is told as ended when QEMU is killed, and up boots it with the same disks, keys and address', async () => {
+    await killNow(project().machinePid('vm'));
+    expect(await project().states()).toEqual({ vm: 'stopped (ended unexpectedly)', box: 'running' });
+    await project().ok('up', { timeoutMs: 180_000 });
+    const { stdout } = await project().ok(['exec', 'vm', '--', 'sh', '-c', 'mount /dev/disk/by-id/virtio-data /mnt && cat /mnt/kept; umount /mnt; ip -4 -o addr show eth1']);
+    expect(stdout).toMatch(/^kept\n.*10\.99\.9\.10\//);
+    expect((await project().run(['ssh', '-F', 'ssh.conf', 'vm', 'true'])).code).toBe(0);
+  });
+
+  test('powers off at halt', async () => {
+    await project().ok('halt vm', { timeoutMs: 90_000 });
+    expect((await project().states())['vm']).toBe('stopped');
+    expect((await project().ok('logs vm')).stdout).toMatch(/Power down|power off|reboot: Power/i);
+  });
+});

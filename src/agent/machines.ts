@@ -33,7 +33,10 @@ export function machineContext(state: State, name: string, places: MachinePlaces
     projectName: state.projectName,
     dir,
     runDir,
-    box: places.box(record.spec.box, record.spec.kind, record.boxDigest),
+    // Looked up when it is used: a machine can be stopped and destroyed without its box.
+    get box() {
+      return places.box(record.spec.box, record.spec.kind, record.boxDigest);
+    },
     addresses: record.addresses,
     networks,
     memory: record.provider,

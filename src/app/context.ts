@@ -17,6 +17,7 @@ import { Journal } from '../state/journal.ts';
 import { projectPaths, runPaths } from '../state/paths.ts';
 import { newState, StateStore } from '../state/store.ts';
 import { findBuiltBox } from '../store/box/find.ts';
+import { builtFile } from './place.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
@@ -30,7 +31,7 @@ export function createAgent(config: AgentConfig) {
   const run = runPaths(runDir);
   const store = StateStore.open(projectDir, () => newState(projectDir, config.projectName));
   const sandbox = new Sandbox({ holder: config.holder, map, projectId: store.current.projectId, projectName: store.current.projectName, runDir });
-  const sockets = new SocketFactory(sandbox.netns, new URL('sockets-worker.js', import.meta.url));
+  const sockets = new SocketFactory(sandbox.netns, builtFile('sockets-worker.js'));
   const forwards = new Forwards();
   const places: MachinePlaces = {
     machineDir: paths.machineDir,

@@ -92,8 +92,7 @@ export function createProgram(version: string, run: (load: () => Promise<Handler
     .argument('[command...]', 'a command line for the machine’s shell; put -- before it')
     .option('-c, --command <command>', 'a command line for the machine’s shell')
     .option('-l, --login <user>', 'as this user', 'root')
-    .option('-t, --tty', 'give the command a terminal')
-    .passThroughOptions();
+    .option('-t, --tty', 'give the command a terminal');
   define('exec', 'run a program in a machine, without a shell', async () => (await import('./commands/exec.ts')).exec as Handler<never>)
     .argument('<name>', 'the machine')
     .argument('<command...>', 'program and arguments; put -- before them')

@@ -1,5 +1,5 @@
 import type { Emit } from '../model/events.ts';
-import { createProgress } from './render/progress.ts';
+import { createProgress, progressMode } from './render/progress.ts';
 import { readTerminal } from './render/terminal.ts';
 import type { Session } from './program.ts';
 
@@ -21,7 +21,7 @@ export async function withProgress<T>(
   process.on('SIGTERM', onSignal);
   const stream = options.json === true ? session.stdout : session.stderr;
   const terminal = readTerminal(stream, session.place.env);
-  const mode = options.json === true ? 'json' : options.quiet === true ? 'quiet' : terminal.isTTY ? 'tree' : 'plain';
+  const mode = progressMode(terminal, { ...options, ci: Boolean(session.place.env['CI']) });
   const progress = createProgress({ mode, stream, terminal });
   try {
     const result = await work((event) => progress.emit(event), abort.signal);

@@ -11,9 +11,11 @@ export class SocketFactory {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, { resolve: (fd: number) => void; reject: (error: Error) => void }>();
   private nextId = 1;
+  /** Set when the thread is gone: every later request fails with it. */
+  private failure: TsvError | undefined;
 
   /** @param netns path of the namespace to sit in, e.g. `/proc/123/ns/net` */
-  constructor(netns: string, workerFile: URL) {
+  constructor(netns: string, workerFile: string) {
     this.worker = new Worker(workerFile, { workerData: { netns } });
     this.worker.unref();
     this.worker.on('message', (reply: { id: number; fd: number; error?: string }) => {
@@ -22,14 +24,18 @@ export class SocketFactory {
       if (reply.error !== undefined) waiter?.reject(new TsvError('TSV_NETWORK', reply.error));
       else waiter?.resolve(reply.fd);
     });
-    this.worker.on('error', (error) => {
-      for (const waiter of this.waiting.values()) waiter.reject(new TsvError('TSV_SANDBOX', 'the sandbox could not be entered', { cause: error, details: [error.message] }));
+    const fail = (why: string, cause?: unknown) => {
+      this.failure ??= new TsvError('TSV_SANDBOX', 'the sandbox could not be entered', { cause, details: [why] });
+      for (const waiter of this.waiting.values()) waiter.reject(this.failure);
       this.waiting.clear();
-    });
+    };
+    this.worker.on('error', (error) => fail(error.message, error));
+    this.worker.on('exit', (code) => fail(`its socket thread ended with ${code}`));
   }
 
   /** An unconnected TCP socket of the sandbox, or of another namespace inside it. */
   private socket(netns?: string): Promise<number> {
+    if (this.failure !== undefined) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { fixture, freePort } from '../support/fixture.ts';
+import { get } from '../support/cli.ts';
 
 const minutes = 60_000;
 
@@ -10,7 +11,7 @@ describe('the examples do what their READMEs say', () => {
     const port = String(await freePort());
     const project = fixture('example:load-balancer', { PORT: port });
     await project.ok('up', { timeoutMs: 6 * minutes });
-    const ask = async () => (await (await fetch(`http://127.0.0.1:${port}/`)).text()).trim();
+    const ask = async () => (await get(port)).trim();
     const answers = [];
     for (let i = 0; i < 8; i++) answers.push(await ask());
     expect(new Set(answers)).toEqual(new Set(['web-1', 'web-2', 'web-3', 'vm']));
@@ -28,7 +29,7 @@ describe('the examples do what their READMEs say', () => {
     const port = String(await freePort());
     const project = fixture('example:single-vm', { PORT: port });
     await project.ok('up', { timeoutMs: 6 * minutes });
-    const page = async () => (await fetch(`http://127.0.0.1:${port}/`)).text();
+    const page = () => get(port);
     expect(await page()).toContain('on a disk of its own');
     expect((await project.ok('exec web -- findmnt -no SOURCE /srv/data')).stdout).toMatch(/^\/dev\/vd/);
     writeFileSync(join(project.dir, 'index.html'), 'another page\n');

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { killNow } from '../support/cli.ts';
+import { get, killNow } from '../support/cli.ts';
 import { fixture, freePort } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
 
@@ -33,7 +33,7 @@ describe('when something dies', () => {
       'Tsfile.yaml': two.replace('a: { image: debian-12 }', `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`),
     });
     await project.ok('up');
-    const ask = async () => (await fetch(`http://127.0.0.1:${port}/`)).text();
+    const ask = () => get(port);
     await until('the server answers', () => ask().catch(() => undefined));
     await killNow(project.agentPid() ?? 0);
     await expect(ask()).rejects.toThrow();

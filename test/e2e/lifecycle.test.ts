@@ -39,7 +39,8 @@ describe('the life of a project', () => {
     project.edit((text) => text.replace('a: { image: debian-12 }', 'a: { image: debian-12, env: { NEW: "1" } }'));
     const plan = await project.tsv('plan');
     expect(plan.code).toBe(2);
-    expect(plan.stdout).toContain('machine.start a');
+    expect(plan.stdout).toMatch(/^~ a .*env changed$/m);
+    expect(plan.stdout).not.toContain(' b ');
     await project.ok('reload a');
     expect((await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo $NEW'])).stdout).toBe('1\n');
     expect(project.machinePid('a')).not.toBe(a);

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { freePort, sharedFixture } from '../support/fixture.ts';
+import { get } from '../support/cli.ts';
 
 /** A web server of perl-base, which every Debian has: answers each request with the machine's name. */
 const server = `
@@ -192,7 +193,7 @@ describe('a project of containers', () => {
   });
 
   test('is reached through its forwarded port, by many at once', async () => {
-    const answers = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(`http://127.0.0.1:${port}/`)).text()));
+    const answers = await Promise.all(Array.from({ length: 20 }, () => get(port)));
     expect(new Set(answers)).toEqual(new Set(['front\n']));
     expect((await project().ok('port front')).stdout).toBe(`8000 -> 127.0.0.1:${port}\n`);
     expect((await project().ok('port front 8000')).stdout).toBe(`127.0.0.1:${port}\n`);
@@ -203,7 +204,7 @@ describe('a project of containers', () => {
     const follower = project().start('logs --follow front', { input: '' });
     await follower.prints(/serving/);
     const seen = follower.output().stdout.split('answered').length;
-    await (await fetch(`http://127.0.0.1:${port}/`)).text();
+    await get(port);
     await follower.prints(new RegExp(`(?:answered[^]*){${seen}}`));
     follower.signal('SIGINT');
     await follower.result;

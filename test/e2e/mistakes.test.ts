@@ -23,12 +23,14 @@ describe('bad input', () => {
 
   test('a misspelled machine is answered with the nearest name', async () => {
     const project = fixture({ 'Tsfile.yaml': one });
-    for (const command of ['up frnot', 'ssh frnot', 'exec frnot -- true', 'logs frnot', 'port frnot', 'ssh-config frnot', 'halt frnot', 'destroy -f frnot']) {
+    await project.ok('up');
+    const commands = ['up', 'plan', 'ssh', 'logs', 'port', 'ssh-config', 'provision', 'halt', 'reload', 'destroy -f'].map((command) => `${command} frnot`);
+    for (const command of [...commands, 'exec frnot -- true']) {
       const { code, stderr } = await project.tsv(command);
       expect(code, command).toBe(1);
       expect(stderr, command).toMatch(/frnot[^]*front/);
     }
-    nothingMade(project);
+    expect(await project.states()).toEqual({ front: 'running' });
   });
 
   test('a misspelled command or option is answered with the nearest one', async () => {

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { killNow } from '../support/cli.ts';
+import { get, killNow } from '../support/cli.ts';
 import { freePort, sharedFixture } from '../support/fixture.ts';
 
 const tsfile = `
@@ -72,7 +72,7 @@ describe('a virtual machine beside a container', () => {
   });
 
   test('is reached through its forwarded port', async () => {
-    expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('from the vm');
+    expect(await get(port)).toBe('from the vm');
   });
 
   test('is reached by the real ssh, scp and rsync', async () => {

@@ -136,3 +136,8 @@ export async function killNow(pid: number): Promise<void> {
 export function assertBuilt(): void {
   if (!existsSync(tsvProgram)) throw new Error(`${tsvProgram} is not there: npm run build`);
 }
+
+/** The body of an answer over HTTP, from the host's own loopback. */
+export async function get(port: number | string): Promise<string> {
+  return (await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(20_000) })).text();
+}

@@ -125,11 +125,11 @@ export class Fixture {
     return readProcess(pid)?.startTime === startTime ? pid : undefined;
   }
 
-  /** The file of a journal, one object per line. */
+  /** The journal, one object per line; a line that is being written is left out. */
   journal(): { command: string; step: string; phase: string; error?: string }[] {
     const file = join(this.dir, '.ts-vm', 'journal.ndjson');
-    if (!existsSync(file)) return [];
-    return readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { command: string; step: string; phase: string });
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+    return lines.map((line) => JSON.parse(line) as { command: string; step: string; phase: string });
   }
 
   /** Fails when something of this project is on the host. */

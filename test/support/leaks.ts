@@ -129,11 +129,10 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
     const apart = ['net', 'user', 'mnt', 'pid'].some(
       (name) => candidate.namespaces[name] !== '' && candidate.namespaces[name] !== self?.namespaces[name],
     );
-    const named = tsvId(candidate) !== undefined || /\.ts-vm\/|dist\/(agent|tsv)\.js/.test(candidate.command);
     const eldest = line.at(-1);
     // Reparented to init, or started by this test: nobody else's.
     const nobodyElses = eldest?.pid === candidate.pid || ancestors(candidate, all).some(({ pid }) => pid === self?.pid);
-    if (!named && clues.size === 0 && !(apart && nobodyElses)) continue;
+    if (!isNamed(candidate) && clues.size === 0 && !(apart && nobodyElses)) continue;
     const label = tsvId(candidate);
     traces.push({
       process: candidate,
@@ -145,6 +144,10 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
   }
   return traces;
 }
+
+/** It says itself that it is tsv's. */
+const isNamed = (process: HostProcess): boolean =>
+  tsvId(process) !== undefined || /\.ts-vm\/|dist\/(agent|tsv)\.js/.test(process.command);
 
 function ancestors(process: HostProcess | undefined, all: ReadonlyMap<number, HostProcess>): HostProcess[] {
   const line: HostProcess[] = [];
@@ -159,7 +162,7 @@ function processClues(process: HostProcess): string[] {
   return [
     ...(id?.startsWith('tsv:') === true ? [`project:${id.slice(4)}`] : []),
     ...[...`${process.command}\n${mounts}`.matchAll(/([^\s,=:]+)\/\.ts-vm\//g)].map((match) => `folder:${unescapeMount(match[1] ?? '')}`),
-    ...(id !== undefined && process.cwd.length > 1 ? [`folder:${process.cwd}`] : []),
+    ...(isNamed(process) && process.cwd.length > 1 ? [`folder:${process.cwd}`] : []),
     ...[...process.cgroup.matchAll(/\/tsv\/([0-9a-z-]+)/g)].map((match) => `id:${match[1]}`),
   ];
 }

@@ -15,6 +15,8 @@ import { ContainerTransport } from './transport.ts';
 
 export interface NamespaceProviderOptions {
   readonly map: UserMap;
+  /** The sandbox's user namespace. */
+  readonly userns: string;
   /** Lays the container's cables: see net/sandbox.ts. */
   connect(context: MachineContext, pid: number): Promise<void>;
   dial(netns: string, port: number): Promise<Duplex>;
@@ -28,7 +30,8 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
   const { map } = options;
   const layout = detectCgroups();
   // A rooted agent sees host ids; a user's agent lives inside the sandbox's user namespace and sees the mapped ones.
-  const ids = map.rooted ? map.uids : [{ inside: 0, outside: 0, count: 65536 }];
+  // In the same pieces as there: a range of ids must not span two of its parent's (user_namespaces(7)).
+  const ids = map.rooted ? map.uids : map.uids.map(({ inside, count }) => ({ inside, outside: inside, count }));
   const idOutside = (id: number): number => {
     const range = ids.find(({ inside, count }) => id >= inside && id < inside + count);
     if (range === undefined) throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
@@ -104,6 +107,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         files: networkFiles(context),
         logFile: join(dir, 'console.log'),
         layout,
+        ...(map.rooted ? { shareMap: options.userns } : {}),
         connect: (pid) => options.connect(context, pid),
       });
       if (started.cgroups.missing.length > 0) notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);

@@ -35,6 +35,8 @@ export interface ContainerProgram {
   readonly files: Readonly<Record<string, string>>;
   /** Id of the container's root as the builder sees it: owner of mount points that it makes. */
   readonly rootId: number;
+  /** The program has a descriptor `userns`: shares show the host's owners through it (0 as 0), not as nobody. */
+  readonly mapShares: boolean;
   readonly lastCapability: number;
 }
 
@@ -50,7 +52,7 @@ export function containerProgram(request: ContainerProgram): Step[] {
     { call: 'mount', args: ['none', '/', '', MS.REC | MS.PRIVATE, 0], note: 'nothing mounted here shows on the host' },
     overlay(request.layers),
     { call: 'chdir', args: [request.layers.mountPoint] },
-    ...config.mounts.filter(isShare).flatMap((mount) => share(mount, request.rootId)),
+    ...config.mounts.filter(isShare).flatMap((mount) => share(mount, request)),
     { call: 'unshare', args: [CLONE.NEWTIME], mode: 'may' },
     {
       call: 'unshare',
@@ -154,9 +156,9 @@ function makeFolders(path: string, owner: number): Step[] {
 }
 
 /** Binds a file or folder of the host: as a detached copy, restricted, then attached by descriptor. */
-function share(mount: OciMount, owner: number): Step[] {
-  const attributes = Buffer.alloc(32);
-  attributes.writeBigUInt64LE(BigInt(MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | (mount.options.includes('ro') ? MOUNT_ATTR.RDONLY : 0)), 0);
+function share(mount: OciMount, { rootId: owner, mapShares }: ContainerProgram): Step[] {
+  const readonly = mount.options.includes('ro');
+  const attributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | (readonly ? MOUNT_ATTR.RDONLY : 0);
   const isFile = mount.options.includes('file');
   const tree = `tree ${mount.destination}`;
   return [
@@ -166,7 +168,18 @@ function share(mount: OciMount, owner: number): Step[] {
       : []),
     { call: 'open_tree', args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE], as: tree, note: `share ${mount.source}` },
     { call: 'dup3', args: [{ result: tree }, { fd: 'tree' }, O.CLOEXEC] },
-    { call: 'mount_setattr', args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { bytes: attributes }, 32] },
+    { call: 'mount_setattr', args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [attributes, 0, 0, 0] }, 32] },
+    // Reading works without it; writing would not.
+    ...(mapShares
+      ? [
+          {
+            call: 'mount_setattr',
+            args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: 'userns' }] }, 32],
+            mode: readonly ? 'may' : 'must',
+            note: `owners of the share ${mount.source} (its file system must support idmapped mounts)`,
+          } satisfies Step,
+        ]
+      : []),
     ...openInRoot(mount.destination, O.PATH),
     { call: 'move_mount', args: [{ fd: 'tree' }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], note: `share at ${mount.destination}` },
   ];

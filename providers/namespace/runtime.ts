@@ -21,6 +21,8 @@ export interface StartOptions {
   readonly files: Readonly<Record<string, string>>;
   readonly logFile: string;
   readonly layout: CgroupLayout;
+  /** A user namespace with the container's own id map, where shares need one to show their owners. */
+  readonly shareMap?: string;
   /** Called with the pid whose /proc/PID/ns/net is the container's, before the container runs. */
   connect(pid: number): Promise<void>;
 }
@@ -59,12 +61,14 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
     const O_APPEND = 0o2000;
     const log = open(options.logFile, O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW);
     const fds: Record<string, number> = { stdin: open('/dev/null', O.RDONLY), stdout: log, stderr: log, ...openCgroups(cgroups.folders, open), ...places };
+    if (options.shareMap !== undefined) fds['userns'] = open(options.shareMap, O.RDONLY);
     if (config.process.args.length === 0) fds['init'] = makeInit(opened);
     const steps = containerProgram({
       config,
       layers: options.layers,
       cgroups: cgroups.folders.length,
       files: options.files,
+      mapShares: options.shareMap !== undefined,
       rootId: config.linux.uidMappings[0]?.hostID ?? 0,
       lastCapability: lastCapability(),
     });

@@ -43,6 +43,7 @@ export function callAgent<T>(socket: Socket, call: Call, options: { command: str
       }),
     );
     socket.on('error', () => {}); // 'close' follows and says what it means
+    socket.on('end', () => socket.end());
     socket.on('close', () => {
       if (!settled) reject(agentGone());
     });
@@ -83,6 +84,7 @@ export function openStream(socket: Socket, call: Call, command: string): Promise
     );
     socket.on('data', reader);
     socket.on('error', () => {});
+    socket.once('end', () => reject(agentGone()));
     socket.once('close', () => reject(agentGone()));
     send(socket, call, command);
   });

@@ -237,6 +237,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({
       ...current,
       process: started.process,
+      holder: sandbox.holder,
       startedAt: new Date().toISOString(),
       ...(started.accel === undefined ? {} : { accel: started.accel }),
     }));
@@ -296,7 +297,7 @@ export class Engine {
     await forwards.remove(name);
     await this.provider(record).stop(this.context(name), { force });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder)) await this.network.run(() => sandbox.removeTaps(name, record.addresses));
-    await this.updateMachine(name, ({ process: _, startedAt: __, ...current }) => ({ ...current, ready: false }));
+    await this.updateMachine(name, ({ process: _, holder: __, startedAt: ___, ...current }) => ({ ...current, ready: false }));
   }
 
   private async destroy(name: string): Promise<void> {

@@ -89,7 +89,8 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
     detached: true,
     cwd: '/',
     stdio: ['pipe', log, log, 'pipe'],
-    env: { ...env, TSV_ID: `tsv:${config.projectName}`, TSV_AGENT: '1' },
+    // An ordinary user's PATH lacks the folders of ip, nft and dnsmasq.
+    env: { ...env, PATH: `${env['PATH'] ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`, TSV_ID: `tsv:${config.projectName}` },
   });
   closeSync(log);
   child.stdin?.on('error', () => {});

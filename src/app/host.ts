@@ -4,20 +4,7 @@ import { TsvError } from '../model/errors.ts';
 import type { MachineKind } from '../model/project.ts';
 import type { Requirement } from '../model/provider.ts';
 import { readUserMap } from '../sys/userns.ts';
-
-/** Debian package of each program that tsv runs. */
-const programs: readonly { program: string; package: string; why: string; for: 'all' | 'user' | 'vm' }[] = [
-  { program: 'unshare', package: 'util-linux', why: 'makes namespaces', for: 'all' },
-  { program: 'nsenter', package: 'util-linux', why: 'enters namespaces', for: 'all' },
-  { program: 'ip', package: 'iproute2', why: 'bridges, cables, addresses', for: 'all' },
-  { program: 'nft', package: 'nftables', why: 'who may reach whom', for: 'all' },
-  { program: 'dnsmasq', package: 'dnsmasq-base', why: 'names and addresses of machines', for: 'all' },
-  { program: 'newuidmap', package: 'uidmap', why: 'user ids of containers', for: 'user' },
-  { program: 'slirp4netns', package: 'slirp4netns', why: 'the way out without root', for: 'user' },
-  { program: 'qemu-system-x86_64', package: 'qemu-system-x86', why: 'runs virtual machines', for: 'vm' },
-  { program: 'qemu-img', package: 'qemu-utils', why: 'disks of virtual machines', for: 'vm' },
-  { program: 'mmdebstrap', package: 'mmdebstrap', why: 'builds boxes', for: 'all' },
-];
+import programs from './host-programs.json' with { type: 'json' };
 
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
 
@@ -34,7 +21,7 @@ function isAllowed(path: string, mode: number): boolean {
 
 /** Everything that tsv itself needs of this host for machines of these kinds. Changes nothing, runs nothing. */
 export function hostRequirements(kinds: readonly MachineKind[], uid = userInfo().uid): Requirement[] {
-  const needed = programs.filter((entry) => entry.for === 'all' || (entry.for === 'user' ? uid !== 0 : kinds.includes('vm')));
+  const needed = [...programs.all, ...(uid === 0 ? [] : programs.user), ...(kinds.includes('vm') ? programs.vm : [])];
   return [
     ...needed.map((entry): Requirement => {
       const ok = isInstalled(entry.program);

@@ -7,6 +7,7 @@ import type { MachineKind, Project } from '../model/project.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
+import { isAlive } from '../sys/process.ts';
 import { requireHost } from './host.ts';
 import { builtFile, findProjectDir, load, noteOf, type Place } from './place.ts';
 
@@ -27,7 +28,11 @@ export async function bringUp(options: RunOptions & { readonly command: 'up' | '
   const state = readState(project.dir);
   // Planned here only to learn what will be needed; the agent plans again with what it sees then.
   const plan = reconcile({ command, wanted: project, observation: observe(state), targets, options: { provision } });
-  if (plan.nodes.length === 0) return { plan };
+  if (plan.nodes.length === 0) {
+    // Machines run on without their agent; their forwards do not.
+    if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process))) (await agentOf(options, project.dir, project.name)).end();
+    return { plan };
+  }
   const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));
   requireHost(project.machines.filter(({ name }) => missing.includes(name)).map(({ kind }) => kind));
   const boxes = await resolveBoxes(project, missing, options);
@@ -54,10 +59,13 @@ export async function takeDown(options: RunOptions & { readonly command: 'halt' 
 }
 
 async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
-  const socket = await ensureAgent({ projectDir: dir, projectName: name, agentFile: builtFile('agent.js'), env: options.place.env });
+  const socket = await agentOf(options, dir, name);
   return callAgent<RunResult>(socket, { do: 'run', command, parallel: options.parallel }, { command: options.commandLine, emit: options.emit, signal: options.signal });
 }
 
+
+const agentOf = (options: RunOptions, projectDir: string, projectName: string) =>
+  ensureAgent({ projectDir, projectName, agentFile: builtFile('agent.js'), env: options.place.env });
 
 /** Boxes are built here, as the user, before the agent works. The code for it loads only when a machine is to be made. */
 async function resolveBoxes(project: Project, names: readonly string[], options: RunOptions): Promise<Record<string, string>> {

@@ -98,7 +98,7 @@ export function createProgram(version: string, run: (load: () => Promise<Handler
     .argument('<command...>', 'program and arguments; put -- before them')
     .option('-u, --user <user>', 'as this user', 'root')
     .option('-w, --workdir <folder>', 'in this folder')
-    .option('-e, --env <NAME=value...>', 'with this variable', (value: string, previous: string[] | undefined) => [...(previous ?? []), value])
+    .option('-e, --env <NAME=value>', 'with this variable; may be given more than once', (value: string, previous: string[] | undefined) => [...(previous ?? []), value])
     .option('-T, --no-tty', 'give it no terminal')
     .passThroughOptions();
   define('ssh-config', 'configuration for ssh, scp, rsync, sftp and editors', async () => (await import('./commands/ssh-config.ts')).sshConfigCommand as Handler<never>).argument('[names...]', 'machines; all when none is given');

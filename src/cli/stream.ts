@@ -56,6 +56,7 @@ export async function runInMachine(session: Session, name: string, options: RunI
           reject(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
         }
       });
+      socket.on('end', () => socket.destroy());
       socket.on('close', () => reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })));
       socket.on('data', read);
       read(rest);

@@ -59,6 +59,8 @@ export interface MachineState {
   readonly createdAt: string;
   /** The VM's QEMU or the container's PID 1, from start until a stop that was asked for. */
   readonly process?: ProcessRef;
+  /** The sandbox's holder at that start: in another sandbox the machine has no network. */
+  readonly holder?: ProcessRef;
   readonly startedAt?: string;
   /** Set once the machine could be reached after its last start. */
   readonly ready: boolean;

@@ -22,6 +22,8 @@ export function networksScript(networks: readonly NetworkState[], options: { fre
           // Without IPv6 no interface waits for duplicate address detection; no network of ours offers IPv6.
           'for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null || :\n',
           'echo 1 > /proc/sys/net/ipv4/ip_forward\n',
+          // Where the module br_netfilter is loaded (docker does that), packets within a bridge would meet the forward chain.
+          'for f in iptables ip6tables arptables; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-$f; done 2>/dev/null || :\n',
           ipBatch(['link set lo up']),
         ]
       : []),

@@ -173,6 +173,7 @@ function addNetworks(plan: PlanBuilder, situation: Situation, gone: Gone): Reado
 function whySandbox({ state, sandboxAlive, servicesAlive }: Observation): string | undefined {
   if (state?.sandbox === undefined) return 'new';
   if (!sandboxAlive) return 'ended unexpectedly';
+  if (state?.sandbox?.dnsmasq === undefined) return servicesAlive ? undefined : 'new';
   return servicesAlive ? undefined : 'DNS or uplink ended';
 }
 

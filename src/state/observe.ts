@@ -13,17 +13,18 @@ export function observe(state: State | undefined, checks: Checks = { isAlive }):
   return {
     state,
     machines: Object.fromEntries(
-      Object.entries(state.machines).map(([name, entry]) => [name, observeMachine(entry, sandboxAlive, checks)]),
+      Object.entries(state.machines).map(([name, entry]) => [name, observeMachine(entry, sandboxAlive, state.sandbox?.holder, checks)]),
     ),
     sandboxAlive,
     servicesAlive: sandboxAlive && servicesAlive(state, checks),
   };
 }
 
-function observeMachine(entry: MachineState, sandboxAlive: boolean, checks: Checks): Observed {
+function observeMachine(entry: MachineState, sandboxAlive: boolean, holder: ProcessRef | undefined, checks: Checks): Observed {
   if (entry.process === undefined) return { state: 'stopped', unexpectedly: false };
   if (!checks.isAlive(entry.process)) return { state: 'stopped', unexpectedly: true };
-  if (!sandboxAlive) return { state: 'broken', reasons: ['its sandbox is gone'] };
+  const moved = entry.holder !== undefined && entry.holder.pid !== holder?.pid;
+  if (!sandboxAlive || moved) return { state: 'broken', reasons: ['its sandbox is gone'] };
   return { state: 'running', process: entry.process };
 }
 

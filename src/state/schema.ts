@@ -78,6 +78,7 @@ const machineState = object<MachineState>(
   },
   {
     process: processRef,
+    holder: processRef,
     startedAt: text,
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },

@@ -55,7 +55,7 @@ export const RESOLVE = { NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 
 export const AT = { FDCWD: -100, EMPTY_PATH: 0x1000, RECURSIVE: 0x8000, REMOVEDIR: 0x200 } as const;
 export const OPEN_TREE = { CLONE: 1, CLOEXEC: O.CLOEXEC } as const;
 /** mount_setattr(2) */
-export const MOUNT_ATTR = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8 } as const;
+export const MOUNT_ATTR = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, IDMAP: 0x100000 } as const;
 export const MOVE_MOUNT = { F_EMPTY_PATH: 4, T_EMPTY_PATH: 0x40 } as const;
 
 /** prctl(2) */

@@ -197,6 +197,13 @@ function layOut(program: Program): Image {
     if (typeof argument === 'string') return cString(argument);
     if ('bytes' in argument) return place(argument.bytes);
     if ('fd' in argument) return BigInt(fdNumber(program, argument.fd));
+    if ('words' in argument) {
+      const content = Buffer.alloc(argument.words.length * 8);
+      argument.words.forEach((word, i) => {
+        content.writeBigInt64LE(BigInt(typeof word === 'object' ? fdNumber(program, word.fd) : word), i * 8);
+      });
+      return place(content);
+    }
     if ('fdPath' in argument) return cString(`/proc/self/fd/${fdNumber(program, argument.fdPath)}`);
     if ('strings' in argument) {
       const pointers = [...argument.strings.map(cString), 0n];
@@ -286,6 +293,7 @@ function argumentBytes(step: Step): number {
   return step.args.reduce<number>((sum, argument) => {
     if (typeof argument === 'string') return sum + Buffer.byteLength(argument) + 16;
     if (typeof argument === 'object' && 'fdPath' in argument) return sum + 40;
+    if (typeof argument === 'object' && 'words' in argument) return sum + argument.words.length * 8 + 16;
     if (typeof argument === 'object' && 'bytes' in argument) return sum + argument.bytes.length + 16;
     if (typeof argument === 'object' && 'strings' in argument) {
       return sum + 16 + argument.strings.reduce((inner, text) => inner + Buffer.byteLength(text) + 24, 0);

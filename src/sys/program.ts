@@ -17,6 +17,8 @@ export type Argument =
   | { readonly strings: readonly string[] }
   /** Address of these bytes; `out` marks memory that the call fills. */
   | { readonly bytes: Uint8Array; readonly out?: true }
+  /** Address of a structure of 64-bit words. */
+  | { readonly words: readonly (number | bigint | { readonly fd: string })[] }
   /** Number that the program's descriptor of this name has in the child. */
   | { readonly fd: string }
   /** Address of `/proc/self/fd/N` for the descriptor: a path that no rename can turn elsewhere. */
@@ -81,6 +83,7 @@ function printArgument(call: SyscallName, argument: Argument, index: number): st
   if (typeof argument === 'object') {
     if ('strings' in argument) return `[${argument.strings.join(' ')}]`;
     if ('bytes' in argument) return `<${argument.bytes.length} bytes>`;
+    if ('words' in argument) return `{${argument.words.map((word) => (typeof word === 'object' ? `fd:${word.fd}` : word)).join(' ')}}`;
     if ('fdPath' in argument) return `@${argument.fdPath}`;
     return 'fd' in argument ? `fd:${argument.fd}` : `$${argument.result}`;
   }

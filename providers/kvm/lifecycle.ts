@@ -125,6 +125,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       boxDisk: BoxDisk,
       signal: AbortSignal,
       notice: (text: string) => void,
+      record: (process: ProcessRef) => Promise<void>,
     ): Promise<StartResult> {
       const files = machineFiles(context);
       const { machine } = context;
@@ -137,6 +138,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       let process = running;
       try {
         process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg');
+        await record(process);
         const { qmp } = await hold(context, process, signal);
         if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
         return { process, accel: chosen ?? (await reportedAccel(qmp)) };

@@ -78,8 +78,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       } satisfies KvmMemory;
     },
 
-    async start(context, signal, notice): Promise<StartResult> {
-      return lifecycle.start(context, boxDisk(context), signal, notice);
+    async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
+      return lifecycle.start(context, boxDisk(context), signal, notice, record);
     },
 
     stop: (context, { force }) => lifecycle.stop(context, force),

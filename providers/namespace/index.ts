@@ -93,7 +93,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return { identityFile: loginKeyFile(identityDir), hostKey: identity.host.publicKey };
     },
 
-    async start(context, signal, notice): Promise<StartResult> {
+    async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
       if (isAlive(context.process)) return { process: context.process };
       signal.throwIfAborted();
       const { dir, machine, box } = context;
@@ -109,6 +109,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         layout,
         ...(map.rooted ? { shareMap: options.userns } : {}),
         connect: (pid) => options.connect(context, pid),
+        record,
       });
       if (started.cgroups.missing.length > 0) notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);
       return { process: started.process };

@@ -12,7 +12,7 @@ import type { OciConfig, OciMount } from './oci.ts';
  *             may enter). Then it makes all other namespaces, says `unshared`, and waits while the agent maps ids and
  *             lays cables. Then it forks and ends.
  *   init      PID 1, root of the new user namespace only: kernel file systems, devices, files, pivot_root, fewer
- *             capabilities, execve.
+ *             capabilities; waits until the agent has recorded it; execve.
  *
  * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, [init]; places: dir, file, tree.
  */
@@ -75,6 +75,7 @@ export function containerProgram(request: ContainerProgram): Step[] {
     { call: 'setsid', args: [] },
     { call: 'umask', args: [config.process.user.umask] },
     ...reducePrivileges(config.process.capabilities.bounding, request.lastCapability, { uid: config.process.user.uid, gid: config.process.user.gid, groups: [] }),
+    { call: 'read', args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1], mode: 'positive', note: 'until the state knows us' },
     ...stdio(),
     ...execute(config.process.args, config.process.env),
   ];

@@ -25,6 +25,8 @@ export interface StartOptions {
   readonly shareMap?: string;
   /** Called with the pid whose /proc/PID/ns/net is the container's, before the container runs. */
   connect(pid: number): Promise<void>;
+  /** Called with PID 1 before it executes its command. */
+  record(process: ProcessRef): Promise<void>;
 }
 
 export interface StartedContainer {
@@ -83,6 +85,9 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
       const pid = await builder.reported('forked');
       const process = processRef(pid);
       const exited = waitExit(pid);
+      // PID 1 waits for its second `go`; were this agent killed now, it would end.
+      if (process !== undefined) await options.record(process);
+      builder.go();
       await builder.executed;
       if (process === undefined) throw new TsvError('TSV_CONTAINER_START', `${options.name}: its command ended at once`);
       return { process, exited, cgroups };

@@ -5,7 +5,7 @@ import type { Emit } from '../model/events.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
 import type { MachineContext, Transport } from '../model/provider.ts';
-import type { MachineState, NetworkState, State } from '../model/state.ts';
+import type { MachineState, NetworkState, ProcessRef, State } from '../model/state.ts';
 import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { Sandbox } from '../net/sandbox.ts';
@@ -233,12 +233,14 @@ export class Engine {
     const remembered = await this.provider(record).create(this.context(name));
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
-    const started = await this.provider(record).start(this.context(name), context.signal, notice);
+    const known = async (process: ProcessRef) => {
+      await this.updateMachine(name, (current) => ({ ...current, process, holder: sandbox.holder, startedAt: new Date().toISOString() }));
+    };
+    const started = await this.provider(record).start(this.context(name), context.signal, notice, known);
     await this.updateMachine(name, (current) => ({
       ...current,
       process: started.process,
       holder: sandbox.holder,
-      startedAt: new Date().toISOString(),
       ...(started.accel === undefined ? {} : { accel: started.accel }),
     }));
     this.watch(name, recordOf(this.state, name));

@@ -30,7 +30,7 @@ export async function bringUp(options: RunOptions & { readonly command: 'up' | '
   const plan = reconcile({ command, wanted: project, observation: observe(state), targets, options: { provision } });
   if (plan.nodes.length === 0) {
     // Machines run on without their agent; their forwards do not.
-    if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process))) (await agentOf(options, project.dir, project.name)).end();
+    if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process))) (await agentOf(options, project.dir, project.name)).destroy();
     return { plan };
   }
   const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));

@@ -73,8 +73,17 @@ export interface Provider {
   observe(context: MachineContext): Promise<Observed>;
   /** Makes disks, keys, folders. Already there: keeps them. Returns what to remember. */
   create(context: MachineContext): Promise<Readonly<Record<string, unknown>>>;
-  /** Returns when the process is up, not when it has booted. Already running: returns it. */
-  start(context: MachineContext, signal: AbortSignal, notice: (text: string) => void): Promise<StartResult>;
+  /**
+   * Returns when the process is up, not when it has booted. Already running: returns it.
+   * `record` is called as soon as there is a process; the machine's own program runs only when that has resolved, so
+   * that nothing runs which the state does not know.
+   */
+  start(
+    context: MachineContext,
+    signal: AbortSignal,
+    notice: (text: string) => void,
+    record?: (process: ProcessRef) => Promise<void>,
+  ): Promise<StartResult>;
   /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
   stop(context: MachineContext, options: { force: boolean }): Promise<void>;
   /** Removes what `create` and `start` made. Already gone: success. */

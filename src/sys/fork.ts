@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from './errno.ts';
 import { O, SIGCHLD } from './flags.ts';
-import { allocate, loadCode, NR, syscall, withBytes } from './libc.ts';
+import { allocate, loadCode, NR, syscall, trySyscall, withBytes } from './libc.ts';
 import { type Argument, fdNumber, firstFd, type Program, printStep, type Report, reportCodes, type Step } from './program.ts';
 
 /*
@@ -56,7 +56,7 @@ export interface ForkedChild {
   readonly pid: number;
   /** Resolves with the value when the child sends this report; rejects when it fails or ends before. */
   reported(report: Report): Promise<number>;
-  /** Lets a child that reads descriptor `go` continue. */
+  /** Lets a child that reads a byte of descriptor `go` continue; once per read. */
   go(): void;
   /** Ends a child that still waits for `go`; without effect on one that went on. */
   abandon(): void;
@@ -150,8 +150,7 @@ function watchStatus(pid: number, statusRead: number, goWrite: number, steps: Re
         else waiting.set(code, { resolve, reject });
       }),
     go: () => {
-      if (goOpen) withBytes(new Uint8Array([1]), (address) => syscall('write', 'continuing a child', goWrite, address, 1));
-      closeGo();
+      if (goOpen) withBytes(new Uint8Array([1]), (address) => trySyscall('write', goWrite, address, 1)); // EPIPE: it failed, and says so
     },
     abandon: closeGo,
   };

@@ -80,6 +80,7 @@ export function findLeaks(before: Snapshot, after: Snapshot, scope?: Scope): str
     Object.entries(after.traces[kind])
       .filter(([key, { clues }]) => {
         if (before.traces[kind][key] !== undefined) return false;
+        if (kind === 'sysctls' && Object.keys(before.traces.sysctls).length === 0) return false;
         if (own === undefined || clues.length === 0) return true;
         return clues.some((clue) => own.has(clue)) || clues.some((clue) => isBelow(clue, scope?.folders ?? []));
       })
@@ -318,15 +319,11 @@ function socketTraces(): Record<string, Trace> {
   return found;
 }
 
-/** While another project is up, forwarding is on for that one. */
+/** While a project of root's is up, forwarding is on for that one and says nothing: then there is no trace. */
 function sysctlTraces(): Record<string, Trace> {
+  if (linkClues().length > 0) return {};
   const value = read('/proc/sys/net/ipv4/ip_forward').trim();
-  return {
-    [`net.ipv4.ip_forward=${value}`]: {
-      what: `net.ipv4.ip_forward is ${value} now`,
-      clues: value === '1' ? linkClues() : [],
-    },
-  };
+  return { [`net.ipv4.ip_forward=${value}`]: { what: `net.ipv4.ip_forward is ${value} now`, clues: [] } };
 }
 
 function json<T>(file: string, ...args: string[]): T | undefined {

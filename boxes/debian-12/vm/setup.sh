@@ -5,7 +5,8 @@ set -eu
 out=$2 recipe=$3
 cd "$1"
 
-chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service tsv-resolv-conf.path
+chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service \
+  tsv-resolv-conf.service
 chroot . systemctl --quiet disable \
   e2scrub_reap.service getty@tty1.service remote-fs.target systemd-networkd-wait-online.service systemd-pstore.service
 # What a small, short-lived virtual machine without a screen does not need; each costs time at boot.

@@ -1,6 +1,6 @@
-import { parseDocument } from 'yaml';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseDocument } from 'yaml';
 import { TsvError } from '../../model/errors.ts';
 
 export type BoxKind = 'container' | 'vm';
@@ -57,7 +57,13 @@ export async function readRecipe(boxesDir: string, name: string): Promise<Recipe
 export async function parseRecipe(text: string, from: { name: string; dir: string; file: string }): Promise<Recipe> {
   const document = parseDocument(text);
   const mistakes: string[] = document.errors.map((error) => error.message);
-  const recipe = mistakes.length === 0 ? check(document.toJS({ maxAliasCount: 0 }), from, mistakes) : undefined;
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 });
+  } catch (error) {
+    mistakes.push(error instanceof Error ? error.message : String(error)); // an alias, or one without its anchor
+  }
+  const recipe = mistakes.length === 0 ? check(value, from, mistakes) : undefined;
   if (recipe === undefined || mistakes.length > 0) {
     throw new TsvError('TSV_BOX_BUILD', `the recipe ${from.file} has mistakes`, {
       details: mistakes,

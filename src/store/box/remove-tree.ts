@@ -1,22 +1,21 @@
-import { lstatSync, rmSync } from 'node:fs';
 import { mustRun } from '../../sys/command.ts';
-import { type UserMap, withUserNamespace } from '../../sys/userns.ts';
+import { enterPrefix, startHolder, type UserMap } from '../../sys/userns.ts';
 
 /**
- * Removes a folder whose content belongs to the sandbox's ids. Already gone is success.
- * The content goes with the rights of those ids, reached through the working directory: its path may lead through
- * folders that they cannot enter. The folder itself goes with the caller's.
+ * Removes a folder whose content belongs to the sandbox's ids. Already gone is success. Root may remove such files as
+ * it is; a user only as root of a namespace with the same ids. rm(1) follows no link and enters no other file system.
  */
 export async function removeTree(path: string, map: UserMap): Promise<void> {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return;
-  if (stat.isDirectory()) {
-    const failure = { code: 'TSV_BOX_BUILD' as const, message: `${path} could not be removed` };
-    await withUserNamespace(map, async (prefix) => {
-      // find(1) of its own first entry: `.`; never into something that is mounted there.
-      const inside = prefix.filter((word) => word !== '--mount');
-      await mustRun([...inside, 'find', '.', '-xdev', '-mindepth', '1', '-delete'], failure, { cwd: path });
-    });
+  const remove = ['rm', '-rf', '--one-file-system', '--', path];
+  const failure = { code: 'TSV_BOX_BUILD' as const, message: `${path} could not be removed` };
+  if (map.rooted) {
+    await mustRun(remove, failure);
+    return;
   }
-  rmSync(path, { recursive: true, force: true });
+  const holder = await startHolder(map, { namespaces: [], label: 'tsv-rm' });
+  try {
+    await mustRun([...enterPrefix(holder.process.pid, ['user']), ...remove], failure);
+  } finally {
+    holder.release();
+  }
 }

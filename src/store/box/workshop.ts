@@ -36,7 +36,7 @@ export async function withWorkshop<T>(
   work: (workshop: Workshop) => Promise<T>,
 ): Promise<T> {
   const { map, dir, logFile, signal } = options;
-  const holder = await startHolder(map, { namespaces: ['mount'], lasting: false, label: 'tsv-box' });
+  const holder = await startHolder(map, { namespaces: ['mount'], label: 'tsv-box' });
   const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
   log.on('error', () => {}); // a full disk: the failing program says so too
   try {

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { AgentServer } from './agent/server.ts';
 import type { AgentConfig } from './agent/start.ts';
 import { createAgent } from './app/context.ts';
@@ -51,8 +51,7 @@ async function main(): Promise<void> {
   }
   const server = new AgentServer(service);
   const leave = async (code: number): Promise<never> => {
-    note(leavingName, new Date().toISOString());
-    server.close();
+    retire();
     await store.settled();
     await close();
     const { machines, networks, sandbox } = store.current;
@@ -65,21 +64,34 @@ async function main(): Promise<void> {
     }
     process.exit(code);
   };
+  const retire = () => {
+    note(leavingName, new Date().toISOString());
+    server.retire();
+  };
   /** No machine, no command: nothing to stay for. */
   let leaving = false;
   const leaveWhenUnused = async () => {
     if (server.busy || leaving) return;
     leaving = true;
+    if (server.isRetired) await leave(0);
     if ((await service.leave()) && !server.busy) await leave(0);
     leaving = false;
   };
   server.onIdle = () => void leaveWhenUnused();
+  engine.onSandboxGone = retire;
   engine.onMachineGone = () => void leaveWhenUnused();
-  server.onCommand = (running) => note(running?.command ?? 'agent', running?.since ?? since);
+  server.onCommand = (running) => {
+    if (!server.isRetired) note(running?.command ?? 'agent', running?.since ?? since);
+  };
   await engine.adopt((text) => console.error(text));
+  mkdirSync(config.runDir, { recursive: true, mode: 0o700 }); // our predecessor may have removed it when it left
   await server.listen(socketPath);
   // Without its holder the sandbox cannot be entered by anybody any more: the next command makes a new one.
-  void waitExit(config.holder.pid).then(() => (leaving || server.busy ? undefined : leave(1)));
+  void waitExit(config.holder.pid).then(() => {
+    if (leaving) return;
+    retire();
+    if (!server.busy) void leave(1);
+  });
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void leave(0));
   writeSync(readyFd, '{"ready":true}\n');
   closeSync(readyFd);

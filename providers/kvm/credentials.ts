@@ -8,12 +8,20 @@ export interface Credential {
   readonly value: string;
 }
 
+/** Where the machine asks for names. */
+export interface Resolver {
+  /** The project's domain. */
+  readonly search: string;
+  /** The gateways of its networks, in the order of its attachments. */
+  readonly nameServers: readonly string[];
+}
+
 /**
  * What a machine is told about itself before its first boot. Pure.
  * tmpfiles.d lines (`tmpfiles.extra`, systemd 252 and later) put the keys where sshd looks: systemd-tmpfiles-setup runs
  * before sshd, in every boot, and `f+` writes the whole file, so what is in the box gives way.
  */
-export function credentials(identity: Identity, user: string, hostname: string): Credential[] {
+export function credentials(identity: Identity, user: string, hostname: string, resolver: Resolver): Credential[] {
   const file = (path: string, mode: string, owner: string, text: string) =>
     `f+~ ${path} ${mode} ${owner} ${owner} - ${Buffer.from(text).toString('base64')}`;
   const keys = `${identity.login.publicKey}\n`;
@@ -22,6 +30,7 @@ export function credentials(identity: Identity, user: string, hostname: string):
     file('/etc/ssh/ssh_host_ed25519_key.pub', '0644', 'root', `${identity.host.publicKey}\n`),
     file('/etc/hostname', '0644', 'root', `${hostname}\n`),
     file('/etc/hosts', '0644', 'root', hostsFile(hostname)),
+    file('/etc/resolv.conf', '0644', 'root', resolvConf(resolver)),
     'd /root/.ssh 0700 root root -',
     file('/root/.ssh/authorized_keys', '0600', 'root', keys),
   ];
@@ -33,6 +42,10 @@ export function credentials(identity: Identity, user: string, hostname: string):
   }
   return [{ name: 'tmpfiles.extra', value: `${lines.join('\n')}\n` }];
 }
+
+/** resolv.conf(5): written, not learnt by DHCP, so that names work from the first moment on every network. */
+const resolvConf = ({ search, nameServers }: Resolver): string =>
+  `search ${search}\n${nameServers.map((server) => `nameserver ${server}\n`).join('')}`;
 
 /** The names of the machine itself; those of its neighbours come from the network's DNS. */
 const hostsFile = (hostname: string): string =>

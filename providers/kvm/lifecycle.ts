@@ -67,7 +67,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     beginLog(files.consoleLog);
     const smbiosStrings = writeCredentials(
       files.credentials,
-      credentials(identity, context.box.user, context.machine.hostname),
+      credentials(identity, context.box.user, context.machine.hostname, {
+        search: context.projectName,
+        nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
+      }),
     );
     const argv = qemuArguments({
       ...machineSpec(context, files, identity),

@@ -24,6 +24,9 @@ function send(socket: Socket, call: Call, command: string): void {
   socket.write(`${JSON.stringify(request)}\n`);
 }
 
+/** The agent that was asked is going, and did nothing of it. */
+export class AgentLeaving extends Error {}
+
 /** Calls the agent and resolves with its result. Abort closes the connection: the agent stops what it does for us. */
 export function callAgent<T>(socket: Socket, call: Call, options: { command: string; emit: Emit; signal?: AbortSignal }): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -39,6 +42,7 @@ export function callAgent<T>(socket: Socket, call: Call, options: { command: str
         const answer = JSON.parse(line) as Answer;
         if ('event' in answer) options.emit(answer.event);
         else if ('error' in answer) settle(() => reject(TsvError.fromJSON(answer.error)));
+        else if ('again' in answer) settle(() => reject(new AgentLeaving()));
         else if ('result' in answer) settle(() => resolve(answer.result as T));
       }),
     );

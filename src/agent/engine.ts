@@ -43,6 +43,8 @@ export class Engine {
   readonly transports = new Transports();
   /** Networks, name server and taps are changed by one at a time. */
   private readonly network = new Mutex();
+  /** Called when the sandbox is removed: this agent has nothing to work in any more. */
+  onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
   onMachineGone: () => void = () => {};
 
@@ -200,6 +202,7 @@ export class Engine {
   private async removeSandbox(): Promise<void> {
     const { sandbox, store, forwards } = this.options;
     const known = this.state.sandbox;
+    this.onSandboxGone();
     await this.transports.dropAll();
     await forwards.removeAll();
     await sandbox.remove([known?.dnsmasq, known?.uplink]);

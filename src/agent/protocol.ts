@@ -46,7 +46,8 @@ export interface ForwardsResult {
   readonly active: Readonly<Record<string, readonly Forward[]>>;
 }
 
-export type Answer = { readonly event: TsvEvent } | { readonly result: unknown } | { readonly error: ErrorData } | { readonly stream: true };
+/** `again`: this agent is going; the caller starts or finds another one. */
+export type Answer = { readonly again: true } | { readonly event: TsvEvent } | { readonly result: unknown } | { readonly error: ErrorData } | { readonly stream: true };
 
 /** Frames of an exec stream: one byte type, four bytes length (big endian), content. */
 export const frame = {

@@ -18,6 +18,7 @@ export class AgentServer {
   private readonly queue = new Mutex();
   private running: { pid: number; command: string; since: string } | undefined;
   private connections = 0;
+  private retired = false;
   /** Called whenever the last connection has ended. */
   onIdle: () => void = () => {};
   /** Called when a command begins, and with undefined when it has ended. */
@@ -26,6 +27,10 @@ export class AgentServer {
   constructor(service: Service) {
     this.service = service;
     this.server = createServer({ allowHalfOpen: true }, (socket) => this.accept(socket));
+  }
+
+  get isRetired(): boolean {
+    return this.retired;
   }
 
   get busy(): boolean {
@@ -41,7 +46,9 @@ export class AgentServer {
     chmodSync(path, 0o600);
   }
 
-  close(): void {
+  /** Takes no more commands: those that come or wait are sent to the next agent. */
+  retire(): void {
+    this.retired = true;
     this.server.close();
   }
 
@@ -94,7 +101,8 @@ export class AgentServer {
         socket.end();
       }
     } catch (error) {
-      send({ error: toTsvError(error).toJSON() });
+      if (error instanceof Retired) send({ again: true });
+      else send({ error: toTsvError(error).toJSON() });
       socket.end();
     }
   }
@@ -116,6 +124,7 @@ export class AgentServer {
     }
     return this.queue.run(async () => {
       signal.throwIfAborted();
+      if (this.retired) throw new Retired();
       this.running = { ...request.client, since: new Date().toISOString() };
       this.onCommand(this.running);
       try {
@@ -127,6 +136,8 @@ export class AgentServer {
     });
   }
 }
+
+class Retired extends Error {}
 
 function parseRequest(line: string): Request {
   let value: unknown;

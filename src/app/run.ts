@@ -1,4 +1,4 @@
-import { callAgent } from '../agent/client.ts';
+import { AgentLeaving, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
 import { ensureAgent } from '../agent/start.ts';
@@ -59,8 +59,14 @@ export async function takeDown(options: RunOptions & { readonly command: 'halt' 
 }
 
 async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
-  const socket = await agentOf(options, dir, name);
-  return callAgent<RunResult>(socket, { do: 'run', command, parallel: options.parallel }, { command: options.commandLine, emit: options.emit, signal: options.signal });
+  for (;;) {
+    const socket = await agentOf(options, dir, name);
+    try {
+      return await callAgent<RunResult>(socket, { do: 'run', command, parallel: options.parallel }, { command: options.commandLine, emit: options.emit, signal: options.signal });
+    } catch (error) {
+      if (!(error instanceof AgentLeaving)) throw error; // else it has stopped listening: the next one is another
+    }
+  }
 }
 
 

@@ -16,7 +16,7 @@ export interface RunInMachine {
 /** Runs a command in a machine with this process's own input, output and terminal. Resolves with its exit code. */
 export async function runInMachine(session: Session, name: string, options: RunInMachine): Promise<number> {
   const { stdin, stdout, stderr } = session;
-  const size = () => ({ cols: stdout.columns ?? 80, rows: stdout.rows ?? 24 });
+  const size = () => ({ cols: stdout.columns || 80, rows: stdout.rows || 24 });
   const agent = await machineAgent(session.place, name);
   const request = {
     argv: options.argv,

@@ -5,8 +5,7 @@ set -eu
 out=$2 recipe=$3
 cd "$1"
 
-chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service \
-  tsv-resolv-conf.service
+chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service
 chroot . systemctl --quiet disable \
   e2scrub_reap.service getty@tty1.service remote-fs.target systemd-networkd-wait-online.service systemd-pstore.service
 # What a small, short-lived virtual machine without a screen does not need; each costs time at boot.
@@ -24,8 +23,9 @@ mkdir -p etc/systemd/system-generators
 for generator in cryptsetup gpt-auto hibernate-resume integritysetup rc-local system-update sysv veritysetup; do
   ln -sf /dev/null "etc/systemd/system-generators/systemd-$generator-generator"
 done
-chmod 0755 usr/local/lib/tsv/*
-ln -sf /run/resolv.conf etc/resolv.conf
+# Its name servers come with its identity.
+rm -f etc/resolv.conf
+: > etc/resolv.conf
 # Units with nothing to do are skipped when these are not there.
 rm -f etc/fstab etc/modules-load.d/modules.conf etc/modules
 

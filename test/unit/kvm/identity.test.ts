@@ -92,7 +92,7 @@ describe('credentials', () => {
 
   test('place the host key and the login key of root and of the ordinary user', () => {
     const identity = ensureIdentity(dir, 'x');
-    const [extra] = credentials(identity, 'tsv', 'web-1');
+    const [extra] = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] });
     expect(extra?.name).toBe('tmpfiles.extra');
     const text = extra?.value ?? '';
     const hostKey = lineOf(text, '/etc/ssh/ssh_host_ed25519_key');
@@ -103,14 +103,14 @@ describe('credentials', () => {
   });
 
   test('give the machine its host name, which finds itself', () => {
-    const text = credentials(ensureIdentity(dir, 'x'), 'tsv', 'web-1')[0]?.value ?? '';
+    const text = credentials(ensureIdentity(dir, 'x'), 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] })[0]?.value ?? '';
     expect(content(lineOf(text, '/etc/hostname'))).toBe('web-1\n');
     expect(content(lineOf(text, '/etc/hosts'))).toContain('127.0.1.1\tweb-1\n');
   });
 
   test('never hold the private login key', () => {
     const identity = ensureIdentity(dir, 'x');
-    const decoded = credentials(identity, 'tsv', 'web-1').flatMap(({ value }) =>
+    const decoded = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] }).flatMap(({ value }) =>
       value.split('\n').map((line) => content(line)),
     );
     expect(decoded.filter((text) => text.includes(identity.login.privateKey.split('\n')[3] ?? '?'))).toEqual([]);

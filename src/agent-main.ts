@@ -77,7 +77,6 @@ async function main(): Promise<void> {
     if ((await service.leave()) && !server.busy) await leave(0);
     leaving = false;
   };
-  server.onIdle = () => void leaveWhenUnused();
   engine.onSandboxGone = retire;
   engine.onMachineGone = () => void leaveWhenUnused();
   server.onCommand = (running) => {
@@ -95,6 +94,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void leave(0));
   writeSync(readyFd, '{"ready":true}\n');
   closeSync(readyFd);
+  server.onIdle = () => void leaveWhenUnused();
 }
 
 main().catch((error: unknown) => {

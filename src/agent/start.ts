@@ -34,22 +34,26 @@ export interface AgentPlace {
 export async function ensureAgent(place: AgentPlace): Promise<Socket> {
   const runDir = ensureRunDir(place.projectDir, place.env);
   const { agentSocket } = runPaths(runDir);
-  const running = await openAgent(agentSocket);
-  if (running !== undefined) return running;
-  // One starts it; others who come now wait here and find it running.
-  const { lockExclusive } = await import('../sys/flock.ts');
-  const startLock = lockFile(join(runDir, 'start.lock'), lockExclusive);
-  try {
-    const meanwhile = await openAgent(agentSocket);
-    if (meanwhile !== undefined) return meanwhile;
-    await startAgent(place, runDir);
-  } finally {
-    closeSync(startLock);
+  for (let tries = 0; tries < startTries; tries++) {
+    const running = await openAgent(agentSocket);
+    if (running !== undefined) return running;
+    // One starts it; others who come now wait here and find it running.
+    const { lockExclusive } = await import('../sys/flock.ts');
+    ensureRunDir(place.projectDir, place.env); // the last agent removes it when it leaves
+    const startLock = lockFile(join(runDir, 'start.lock'), lockExclusive);
+    try {
+      const meanwhile = await openAgent(agentSocket);
+      if (meanwhile !== undefined) return meanwhile;
+      await startAgent(place, runDir);
+    } finally {
+      closeSync(startLock);
+    }
+    // It may serve somebody else first, have nothing left to do, and leave before we are connected: once more, then.
   }
-  const started = await openAgent(agentSocket);
-  if (started === undefined) throw new TsvError('TSV_AGENT', "the project's agent ended at once", { details: [`its log: ${projectPaths(place.projectDir).agentLog}`] });
-  return started;
+  throw new TsvError('TSV_AGENT', "the project's agent ended at once", { details: [`its log: ${projectPaths(place.projectDir).agentLog}`] });
 }
+
+const startTries = 5;
 
 /** Opens and locks a file that its last holder may remove: what was locked must still be what the name stands for. */
 function lockFile(path: string, lock: (fd: number) => void): number {

@@ -124,8 +124,10 @@ describe('the VM part of debian-12', () => {
     box = await build('vm');
   }, 10 * minutes);
 
-  /** One command of debugfs(8), on the disk. */
-  const debugfs = (request: string) => inside('/', 'debugfs', '-R', request, box.disk?.path ?? '');
+  /** A program that reads the disk as it is, without mounting it. */
+  const onDisk = async (...argv: string[]) =>
+    (await mustRun([...argv, box.disk?.path ?? ''], { code: 'TSV_INTERNAL', message: argv.join(' ') }, { env })).stdout;
+  const debugfs = (request: string) => onDisk('debugfs', '-R', request);
 
   it('has a kernel, an initrd and a frozen disk', () => {
     for (const path of [box.kernel, box.initrd, box.disk?.path]) expect(statSync(path ?? '').mode & 0o777).toBe(0o444);
@@ -144,7 +146,7 @@ describe('the VM part of debian-12', () => {
   });
 
   it('has a clean file system whose files belong to root', async () => {
-    await inside('/', 'e2fsck', '-n', '-f', box.disk?.path ?? '');
+    await onDisk('e2fsck', '-n', '-f');
     expect(await debugfs('stat /etc/passwd')).toMatch(/User: +0 +Group: +0/);
     expect(await debugfs('stat /home/tsv')).toMatch(/User: +1000 +Group: +1000/);
   });

@@ -8,8 +8,8 @@ grep -q '^LABEL=data ' /etc/fstab || echo 'LABEL=data /var/lib/redis ext4 defaul
 mountpoint -q /var/lib/redis || mount /var/lib/redis
 
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends redis-server
+apt-get update -qq
+apt-get install -qqy --no-install-recommends redis-server >/dev
 chown redis:redis /var/lib/redis
 
 # The password is data: quotes and backslashes in it are escaped. The last line that sets something counts.

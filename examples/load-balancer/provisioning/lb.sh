@@ -2,8 +2,8 @@
 # haproxy that takes turns between the machines given as arguments.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends haproxy
+apt-get update -qq
+apt-get install -qqy --no-install-recommends haproxy >/dev
 
 {
 	cat <<CONF

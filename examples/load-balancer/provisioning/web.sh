@@ -2,7 +2,7 @@
 # nginx with a page that names its machine.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends nginx-light
+apt-get update -qq
+apt-get install -qqy --no-install-recommends nginx-light >/dev
 
 hostname >/var/www/html/index.html

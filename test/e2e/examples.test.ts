@@ -20,7 +20,7 @@ describe('the examples do what their READMEs say', () => {
     await project.ok('exec web-2 -- pkill nginx');
     const later = [];
     for (let i = 0; i < 8; i++) later.push(await ask());
-    expect(new Set(later)).toEqual(new Set(['web-1', 'web-3', 'vm', ...(later.includes('') ? [''] : [])]));
+    expect(new Set(later)).toEqual(new Set(['web-1', 'web-3', 'vm']));
     await project.ok('up', { timeoutMs: 2 * minutes });
     expect(await project.states()).toEqual({ 'web-1': 'running', 'web-2': 'running', 'web-3': 'running', vm: 'running', lb: 'running' });
   });

@@ -9,7 +9,7 @@ mountpoint -q /var/lib/redis || mount /var/lib/redis
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -qqy --no-install-recommends redis-server >/dev
+apt-get install -qqy --no-install-recommends redis-server >/dev/null
 chown redis:redis /var/lib/redis
 
 # The password is data: quotes and backslashes in it are escaped. The last line that sets something counts.

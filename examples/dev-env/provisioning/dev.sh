@@ -3,4 +3,4 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -qqy --no-install-recommends redis-tools >/dev
+apt-get install -qqy --no-install-recommends redis-tools >/dev/null

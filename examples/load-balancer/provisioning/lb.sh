@@ -3,7 +3,7 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -qqy --no-install-recommends haproxy >/dev
+apt-get install -qqy --no-install-recommends haproxy >/dev/null
 
 {
 	cat <<CONF
@@ -19,6 +19,8 @@ frontend www
 
 backend web
 	balance roundrobin
+	option redispatch 1
+	retry-on conn-failure empty-response
 CONF
 	for machine in "$@"; do
 		echo "	server $machine $machine:80 check"

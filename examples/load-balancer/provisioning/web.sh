@@ -3,6 +3,6 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -qqy --no-install-recommends nginx-light >/dev
+apt-get install -qqy --no-install-recommends nginx-light >/dev/null
 
 hostname >/var/www/html/index.html

@@ -2,8 +2,8 @@
 # nginx that serves the folder $1.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends nginx-light
+apt-get update -qq
+apt-get install -qqy --no-install-recommends nginx-light >/dev/null
 
 cat >/etc/nginx/sites-available/default <<CONF
 server {

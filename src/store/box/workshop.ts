@@ -106,7 +106,7 @@ async function runJob(
 function failed(message: string, lines: readonly string[], dir: string, logFile: string): TsvError {
   const full = lines.some((line) => /No space left on device|not have enough free space/i.test(line));
   // apt repeats itself: its E: lines are what counts.
-  const errors = lines.filter((line) => /^(E|Err:\d+)|error/i.test(line));
+  const errors = lines.filter((line) => /^(E|Err:\d+)|error|No space left/i.test(line));
   return new TsvError('TSV_BOX_BUILD', full ? `${message}: the disk is full` : message, {
     details: (errors.length > 0 ? errors : lines).slice(-6),
     hint: full ? `make room in ${dir}; a box needs about 2 GiB` : `all of its output is in ${logFile}`,

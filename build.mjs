@@ -19,7 +19,9 @@ await build({
   // Both find parts of theirs beside their own files.
   external: ['koffi', 'ssh2'],
   // The CommonJS packages in the bundle call require() for Node's own modules.
-  banner: { js: "import { createRequire as __tsvCreateRequire } from 'node:module'; const require = __tsvCreateRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as __tsvCreateRequire } from 'node:module'; const require = __tsvCreateRequire(import.meta.url);",
+  },
   logLevel: 'warning',
 });
 chmodSync('dist/tsv.js', 0o755);

@@ -4,12 +4,25 @@
 //   node setup.mjs [--tests] [--quiet]       what is missing; as root it is installed, else the commands are printed
 //   node setup.mjs --user NAME [--tests]     as root: what an ordinary user cannot do alone
 import { execFileSync, spawnSync } from 'node:child_process';
-import { accessSync, appendFileSync, chmodSync, constants, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  appendFileSync,
+  chmodSync,
+  constants,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const root = import.meta.dirname;
-const { values: options } = parseArgs({ options: { tests: { type: 'boolean' }, quiet: { type: 'boolean' }, user: { type: 'string' } } });
+const { values: options } = parseArgs({
+  options: { tests: { type: 'boolean' }, quiet: { type: 'boolean' }, user: { type: 'string' } },
+});
 const isRoot = process.getuid() === 0;
 
 const say = (text) => console.error(`setup: ${text}`);
@@ -35,8 +48,10 @@ else {
 
 function checkPlatform() {
   const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 19)) fail(`Node ${process.versions.node} is too old; 20.19 or later is needed`);
-  if (process.platform !== 'linux' || process.arch !== 'x64') fail(`tsv runs on Linux on x86-64, not on ${process.platform} on ${process.arch}`);
+  if (major < 20 || (major === 20 && minor < 19))
+    fail(`Node ${process.versions.node} is too old; 20.19 or later is needed`);
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    fail(`tsv runs on Linux on x86-64, not on ${process.platform} on ${process.arch}`);
 }
 
 function missingPackages(groups) {
@@ -50,7 +65,10 @@ function missingPackages(groups) {
 function installPrograms(groups) {
   const packages = missingPackages(groups);
   if (packages.length === 0) return;
-  if (!isRoot) fail(`this host lacks ${packages.join(', ')}. As root:\n  ${userCommand()}\nwhich installs them, or\n  apt-get install -y --no-install-recommends ${packages.join(' ')}`);
+  if (!isRoot)
+    fail(
+      `this host lacks ${packages.join(', ')}. As root:\n  ${userCommand()}\nwhich installs them, or\n  apt-get install -y --no-install-recommends ${packages.join(' ')}`,
+    );
   say(`installing ${packages.join(' ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-q'], { env });
@@ -77,7 +95,9 @@ function userName() {
 /** What only root can give a user: looked at here, given by {@link setUpUser}. */
 function checkUser() {
   const lacks = [
-    ...(hasIds('/etc/subuid', userName()) && hasIds('/etc/subgid', userName()) ? [] : ['a range of 65536 ids in /etc/subuid and /etc/subgid']),
+    ...(hasIds('/etc/subuid', userName()) && hasIds('/etc/subgid', userName())
+      ? []
+      : ['a range of 65536 ids in /etc/subuid and /etc/subgid']),
     ...(isAllowed('/dev/net/tun', constants.R_OK | constants.W_OK) ? [] : ['/dev/net/tun that it may open']),
   ];
   if (lacks.length > 0) fail(`user ${userName()} lacks ${lacks.join(' and ')}. As root, once:\n  ${userCommand()}`);
@@ -108,7 +128,9 @@ function setUpUser(name) {
 /** subuid(5): `NAME:FIRST:COUNT`. */
 function ranges(file) {
   const lines = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
-  return lines.map((line) => line.split(':')).map(([name, first, count]) => ({ name, first: Number(first), count: Number(count) }));
+  return lines
+    .map((line) => line.split(':'))
+    .map(([name, first, count]) => ({ name, first: Number(first), count: Number(count) }));
 }
 
 function hasIds(file, name) {
@@ -116,7 +138,12 @@ function hasIds(file, name) {
 }
 
 function nextRange(file) {
-  return Math.max(100_000, ...ranges(file).filter(({ count }) => count > 0).map(({ first, count }) => first + count));
+  return Math.max(
+    100_000,
+    ...ranges(file)
+      .filter(({ count }) => count > 0)
+      .map(({ first, count }) => first + count),
+  );
 }
 
 /** npm notes in node_modules what it has installed. */

@@ -3,8 +3,8 @@ import { AgentServer } from './agent/server.ts';
 import type { AgentConfig } from './agent/start.ts';
 import { createAgent } from './app/context.ts';
 import { TsvError, toTsvError } from './model/errors.ts';
-import { projectPaths } from './state/paths.ts';
 import { clearHolder, lockedError, openLockFile, readHolder, writeHolder } from './state/lock.ts';
+import { projectPaths } from './state/paths.ts';
 import { signalProcess, waitExit } from './sys/children.ts';
 import { tryLockExclusive } from './sys/flock.ts';
 import { isAlive, processRef } from './sys/process.ts';
@@ -38,7 +38,8 @@ async function main(): Promise<void> {
   await takeProject(config.projectDir);
   const self = processRef(process.pid);
   if (!isAlive(config.holder) || self === undefined) throw new TsvError('TSV_SANDBOX', 'the sandbox ended at once');
-  const note = (command: string, since: string) => writeHolder(config.projectDir, { pid: process.pid, startTime: self.startTime, command, since });
+  const note = (command: string, since: string) =>
+    writeHolder(config.projectDir, { pid: process.pid, startTime: self.startTime, command, since });
   const since = new Date().toISOString();
   note('agent', since);
 

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
 import { createProgram, type Session, usageError } from './cli/program.ts';
 import { toTsvError } from './model/errors.ts';
-import packageJson from '../package.json' with { type: 'json' };
 
 /** The command's process: the only place that ends it. */
 async function main(): Promise<number> {
@@ -29,7 +29,10 @@ async function main(): Promise<number> {
     const usage = usageError(error);
     if (usage !== undefined && 'exit' in usage) return usage.exit;
     const failure = usage ?? toTsvError(error);
-    const [{ renderError }, { readTerminal }] = await Promise.all([import('./cli/render/error.ts'), import('./cli/render/terminal.ts')]);
+    const [{ renderError }, { readTerminal }] = await Promise.all([
+      import('./cli/render/error.ts'),
+      import('./cli/render/terminal.ts'),
+    ]);
     process.stderr.write(renderError(failure, readTerminal(process.stderr, process.env)));
     return failure.exitCode;
   }

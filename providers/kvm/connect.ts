@@ -73,7 +73,7 @@ export async function connectMachine(options: {
           throw error;
         });
         const status = asObject(answer);
-        if (status['running'] !== true) throw new Error(`QEMU is in the state '${String(status['status'])}'`);
+        if (status.running !== true) throw new Error(`QEMU is in the state '${String(status.status)}'`);
       },
     },
     {

@@ -241,12 +241,12 @@ function machineSpec(context: MachineContext, files: MachineFiles, identity: Ide
 /** RunState of QEMU's QAPI: `prelaunch`, `running`, `paused`, `shutdown`, … */
 async function status(qmp: Qmp, timeoutMs?: number): Promise<string> {
   const answer = await qmp.execute('query-status', {}, timeoutMs === undefined ? {} : { timeoutMs });
-  return String(asObject(answer)['status']);
+  return String(asObject(answer).status);
 }
 
 /** What a QEMU that somebody else started runs on. */
 async function reportedAccel(qmp: Qmp): Promise<{ accel: 'kvm' | 'tcg'; reason: string }> {
-  const enabled = asObject(await qmp.execute('query-kvm'))['enabled'] === true;
+  const enabled = asObject(await qmp.execute('query-kvm')).enabled === true;
   return { accel: enabled ? 'kvm' : 'tcg', reason: 'as QEMU says; it was running already' };
 }
 

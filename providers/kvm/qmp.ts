@@ -90,20 +90,20 @@ function converse(socket: Socket): { qmp: Qmp; greeting: Promise<void> } {
 
   const receive = (message: Readonly<Record<string, unknown>>) => {
     if ('QMP' in message) return greeted();
-    if (typeof message['event'] === 'string') {
-      const event = { event: message['event'], data: asObject(message['data']) };
+    if (typeof message.event === 'string') {
+      const event = { event: message.event, data: asObject(message.data) };
       for (const listener of listeners) listener(event);
       return;
     }
-    const id = message['id'];
+    const id = message.id;
     if (typeof id !== 'number') return; // an answer to nobody: QEMU could not read a line, which we never send
     const waiting = pending.get(id);
     pending.delete(id);
     if ('error' in message) {
-      const { class: errorClass, desc } = asObject(message['error']);
+      const { class: errorClass, desc } = asObject(message.error);
       waiting?.reject(new QmpError(String(desc), String(errorClass)));
     } else {
-      waiting?.resolve(message['return']);
+      waiting?.resolve(message.return);
     }
   };
 

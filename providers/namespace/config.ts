@@ -41,10 +41,19 @@ const cpuPeriodUs = 100_000;
 export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** The bundle's config.json for a machine of a Tsfile. */
-export function containerConfig(context: MachineContext, idsOutside: readonly { inside: number; outside: number; count: number }[]): OciConfig {
+export function containerConfig(
+  context: MachineContext,
+  idsOutside: readonly { inside: number; outside: number; count: number }[],
+): OciConfig {
   const { machine } = context;
   const mapping = idsOutside.map((range) => ({ containerID: range.inside, hostID: range.outside, size: range.count }));
-  const environment: Record<string, string> = { PATH: defaultPath, HOME: '/root', LANG: 'C.UTF-8', container: 'tsv', ...machine.env };
+  const environment: Record<string, string> = {
+    PATH: defaultPath,
+    HOME: '/root',
+    LANG: 'C.UTF-8',
+    container: 'tsv',
+    ...machine.env,
+  };
   return {
     ociVersion: '1.2.0',
     hostname: machine.hostname,
@@ -65,12 +74,20 @@ export function containerConfig(context: MachineContext, idsOutside: readonly { 
           destination: share.guest,
           type: 'bind',
           source: share.host,
-          options: ['rbind', 'nosuid', 'nodev', ...(share.readonly ? ['ro'] : []), ...(statSync(share.host).isDirectory() ? [] : ['file'])],
+          options: [
+            'rbind',
+            'nosuid',
+            'nodev',
+            ...(share.readonly ? ['ro'] : []),
+            ...(statSync(share.host).isDirectory() ? [] : ['file']),
+          ],
         }),
       ),
     ],
     linux: {
-      namespaces: (['user', 'mount', 'pid', 'network', 'uts', 'ipc', 'cgroup', 'time'] as const).map((type) => ({ type })),
+      namespaces: (['user', 'mount', 'pid', 'network', 'uts', 'ipc', 'cgroup', 'time'] as const).map((type) => ({
+        type,
+      })),
       uidMappings: mapping,
       gidMappings: mapping,
       cgroupsPath: `tsv/${context.projectId}/${machine.name}`,
@@ -89,7 +106,17 @@ const kernelMounts: readonly OciMount[] = [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
   { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'nodev', 'noexec', 'ro'] },
   { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=65536k'] },
-  { destination: '/dev/pts', type: 'devpts', source: 'devpts', options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'] },
-  { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'nodev', 'noexec', 'mode=1777', 'size=65536k'] },
+  {
+    destination: '/dev/pts',
+    type: 'devpts',
+    source: 'devpts',
+    options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+  },
+  {
+    destination: '/dev/shm',
+    type: 'tmpfs',
+    source: 'shm',
+    options: ['nosuid', 'nodev', 'noexec', 'mode=1777', 'size=65536k'],
+  },
   { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'nodev', 'noexec'] },
 ];

@@ -62,7 +62,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           ok: missing.length === 0,
           required: false,
           detail: missing.length === 0 ? 'cgroups can be made' : `no cgroup of one's own for: ${missing.join(', ')}`,
-          ...(missing.length === 0 ? {} : { mend: 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root' }),
+          ...(missing.length === 0
+            ? {}
+            : { mend: 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root' }),
         },
         {
           id: 'overlay',
@@ -79,7 +81,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
     async observe(context): Promise<Observed> {
       if (isAlive(context.process)) return { state: 'running', process: context.process };
-      return existsSync(join(context.dir, 'upper')) ? { state: 'stopped', unexpectedly: context.process !== undefined } : { state: 'absent' };
+      return existsSync(join(context.dir, 'upper'))
+        ? { state: 'stopped', unexpectedly: context.process !== undefined }
+        : { state: 'absent' };
     },
 
     async create(context) {
@@ -97,13 +101,20 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (isAlive(context.process)) return { process: context.process };
       signal.throwIfAborted();
       const { dir, machine, box } = context;
-      if (box.rootfs === undefined) throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
+      if (box.rootfs === undefined)
+        throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
       const config = containerConfig(context, ids);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
       const started = await startContainer({
         name: machine.name,
         config,
-        layers: { lower: [box.rootfs], upper: join(dir, 'upper'), work: join(dir, 'work'), mountPoint: join(dir, 'rootfs'), userxattr: !map.rooted },
+        layers: {
+          lower: [box.rootfs],
+          upper: join(dir, 'upper'),
+          work: join(dir, 'work'),
+          mountPoint: join(dir, 'rootfs'),
+          userxattr: !map.rooted,
+        },
         files: networkFiles(context),
         logFile: join(dir, 'console.log'),
         layout,
@@ -111,7 +122,8 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         connect: (pid) => options.connect(context, pid),
         record,
       });
-      if (started.cgroups.missing.length > 0) notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);
+      if (started.cgroups.missing.length > 0)
+        notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);
       return { process: started.process };
     },
 
@@ -119,17 +131,21 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
     async destroy(context) {
       await stop(context, true);
-      for (const name of ['upper', 'work', 'rootfs', 'identity', 'config.json', 'console.log']) rmSync(join(context.dir, name), { recursive: true, force: true });
+      for (const name of ['upper', 'work', 'rootfs', 'identity', 'config.json', 'console.log'])
+        rmSync(join(context.dir, name), { recursive: true, force: true });
     },
 
     async connect(context): Promise<Transport> {
       const { process, machine } = context;
-      if (!isAlive(process)) throw new TsvError('TSV_NOT_RUNNING', `${machine.name} is not running`, { hint: `tsv up ${machine.name}` });
+      if (!isAlive(process))
+        throw new TsvError('TSV_NOT_RUNNING', `${machine.name} is not running`, { hint: `tsv up ${machine.name}` });
       const config = containerConfig(context, ids);
       return new ContainerTransport({
         name: machine.name,
         process,
-        environment: Object.fromEntries(config.process.env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)])),
+        environment: Object.fromEntries(
+          config.process.env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+        ),
         capabilities: defaultCapabilities,
         cgroupFolders: () => containerCgroups(layout, cgroupPath(context)),
         idOutside,
@@ -164,6 +180,7 @@ function networkFiles(context: MachineContext): Record<string, string> {
       ...(first === undefined ? [] : [`${first.address} ${machine.hostname}.${projectName} ${machine.hostname}`]),
       '',
     ].join('\n'),
-    '/etc/resolv.conf': dns.length === 0 ? '' : `search ${projectName}\n${dns.map((address) => `nameserver ${address}\n`).join('')}`,
+    '/etc/resolv.conf':
+      dns.length === 0 ? '' : `search ${projectName}\n${dns.map((address) => `nameserver ${address}\n`).join('')}`,
   };
 }

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
-import { O, RESOLVE } from '../../src/sys/flags.ts';
 import { errnoName } from '../../src/sys/errno.ts';
+import { O, RESOLVE } from '../../src/sys/flags.ts';
 import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
 import type { UserIds } from './program.ts';
 
@@ -17,10 +17,14 @@ export function openInside(initPid: number, path: string, flags: number, mode = 
     how.writeBigUInt64LE(BigInt(mode), 8);
     how.writeBigUInt64LE(BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS), 16);
     const relative = path.replace(/^\/+/, '') || '.';
-    const fd = withBytes(how, (address) => withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)));
+    const fd = withBytes(how, (address) =>
+      withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)),
+    );
     if (fd < 0) {
       const errno = errnoName(-fd);
-      throw new TsvError('TSV_SYSCALL', `${path}: ${errno === 'ENOENT' ? 'no such file or folder' : errno}`, { details: [errno] });
+      throw new TsvError('TSV_SYSCALL', `${path}: ${errno === 'ENOENT' ? 'no such file or folder' : errno}`, {
+        details: [errno],
+      });
     }
     return fd;
   } finally {
@@ -58,7 +62,9 @@ export function lookUpUser(passwd: string, group: string, spec: string): PasswdE
   const rows = (text: string) => text.split('\n').map((line) => line.split(':'));
   const number = (text: string) => (/^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 - 1 ? Number(text) : undefined);
   const asId = number(userText);
-  const row = rows(passwd).find((fields) => fields.length >= 7 && (fields[0] === userText || (asId !== undefined && Number(fields[2]) === asId)));
+  const row = rows(passwd).find(
+    (fields) => fields.length >= 7 && (fields[0] === userText || (asId !== undefined && Number(fields[2]) === asId)),
+  );
   if (row === undefined && asId === undefined) {
     // An image may come without /etc/passwd; its root is still root.
     if (userText === 'root') return { name: 'root', uid: 0, gid: 0, groups: [], home: '/root', shell: '/bin/sh' };
@@ -66,10 +72,20 @@ export function lookUpUser(passwd: string, group: string, spec: string): PasswdE
   }
   const name = row?.[0] ?? userText;
   const groupRow = groupText === undefined ? undefined : rows(group).find((fields) => fields[0] === groupText);
-  const gid = groupText === undefined ? Number(row?.[3] ?? 0) : (number(groupText) ?? (groupRow === undefined ? undefined : Number(groupRow[2])));
+  const gid =
+    groupText === undefined
+      ? Number(row?.[3] ?? 0)
+      : (number(groupText) ?? (groupRow === undefined ? undefined : Number(groupRow[2])));
   if (gid === undefined) throw new TsvError('TSV_UNSUPPORTED', `the machine has no group '${groupText}'`);
   const groups = rows(group)
     .filter((fields) => fields.length >= 4 && (fields[3] ?? '').split(',').includes(name))
     .map((fields) => Number(fields[2]));
-  return { name, uid: row === undefined ? (asId ?? 0) : Number(row[2]), gid, groups: [...new Set(groups)], home: row?.[5] || '/', shell: row?.[6] || '/bin/sh' };
+  return {
+    name,
+    uid: row === undefined ? (asId ?? 0) : Number(row[2]),
+    gid,
+    groups: [...new Set(groups)],
+    home: row?.[5] || '/',
+    shell: row?.[6] || '/bin/sh',
+  };
 }

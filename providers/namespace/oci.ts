@@ -10,12 +10,18 @@ export interface OciConfig {
     readonly args: readonly string[];
     readonly env: readonly string[];
     readonly cwd: string;
-    readonly capabilities: { readonly bounding: readonly string[]; readonly effective: readonly string[]; readonly permitted: readonly string[] };
+    readonly capabilities: {
+      readonly bounding: readonly string[];
+      readonly effective: readonly string[];
+      readonly permitted: readonly string[];
+    };
     readonly noNewPrivileges: boolean;
   };
   readonly mounts: readonly OciMount[];
   readonly linux: {
-    readonly namespaces: readonly { readonly type: 'user' | 'mount' | 'pid' | 'network' | 'uts' | 'ipc' | 'cgroup' | 'time' }[];
+    readonly namespaces: readonly {
+      readonly type: 'user' | 'mount' | 'pid' | 'network' | 'uts' | 'ipc' | 'cgroup' | 'time';
+    }[];
     readonly uidMappings: readonly OciIdMapping[];
     readonly gidMappings: readonly OciIdMapping[];
     readonly cgroupsPath: string;

@@ -1,6 +1,18 @@
 import { posix } from 'node:path';
 import { capabilityMask, capabilityNames, capsetArguments } from '../../src/sys/capabilities.ts';
-import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, RESOLVE, SIGCHLD } from '../../src/sys/flags.ts';
+import {
+  AT,
+  CLONE,
+  MNT_DETACH,
+  MOUNT_ATTR,
+  MOVE_MOUNT,
+  MS,
+  O,
+  OPEN_TREE,
+  PR,
+  RESOLVE,
+  SIGCHLD,
+} from '../../src/sys/flags.ts';
 import { stdio } from '../../src/sys/fork.ts';
 import type { Argument, Step } from '../../src/sys/program.ts';
 import type { OciConfig, OciMount } from './oci.ts';
@@ -74,8 +86,17 @@ export function containerProgram(request: ContainerProgram): Step[] {
     { call: 'sethostname', args: [config.hostname, Buffer.byteLength(config.hostname)] },
     { call: 'setsid', args: [] },
     { call: 'umask', args: [config.process.user.umask] },
-    ...reducePrivileges(config.process.capabilities.bounding, request.lastCapability, { uid: config.process.user.uid, gid: config.process.user.gid, groups: [] }),
-    { call: 'read', args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1], mode: 'positive', note: 'until the state knows us' },
+    ...reducePrivileges(config.process.capabilities.bounding, request.lastCapability, {
+      uid: config.process.user.uid,
+      gid: config.process.user.gid,
+      groups: [],
+    }),
+    {
+      call: 'read',
+      args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1],
+      mode: 'positive',
+      note: 'until the state knows us',
+    },
     ...stdio(),
     ...execute(config.process.args, config.process.env),
   ];
@@ -92,7 +113,15 @@ export function execProgram(request: {
   readonly capabilities: readonly string[];
   readonly lastCapability: number;
 }): Step[] {
-  const all = CLONE.NEWUSER | CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWCGROUP | CLONE.NEWTIME;
+  const all =
+    CLONE.NEWUSER |
+    CLONE.NEWNS |
+    CLONE.NEWPID |
+    CLONE.NEWNET |
+    CLONE.NEWUTS |
+    CLONE.NEWIPC |
+    CLONE.NEWCGROUP |
+    CLONE.NEWTIME;
   return [
     ...joinCgroups(request.cgroups),
     { call: 'setns', args: [{ fd: 'target' }, all] },
@@ -115,7 +144,11 @@ export interface UserIds {
 }
 
 function joinCgroups(count: number): Step[] {
-  return Array.from({ length: count }, (_, i) => ({ call: 'write', args: [{ fd: `cgroup${i}` }, '0', 1], note: 'join the cgroup' }));
+  return Array.from({ length: count }, (_, i) => ({
+    call: 'write',
+    args: [{ fd: `cgroup${i}` }, '0', 1],
+    note: 'join the cgroup',
+  }));
 }
 
 /** Overlay options separate paths by colons and each other by commas: both are escaped (overlayfs.rst). */
@@ -128,11 +161,19 @@ function overlay(layers: RootfsLayers): Step {
     `workdir=${escapePath(layers.work)}`,
     ...(layers.userxattr ? ['userxattr'] : []),
   ];
-  return { call: 'mount', args: ['overlay', layers.mountPoint, 'overlay', MS.NODEV, options.join(',')], note: 'root file system' };
+  return {
+    call: 'mount',
+    args: ['overlay', layers.mountPoint, 'overlay', MS.NODEV, options.join(',')],
+    note: 'root file system',
+  };
 }
 
 /** Opens what a path of the container names, without ever leaving the working directory, into place `dir` (openat2(2)). */
-function openInRoot(path: string, flags: number, options: { into?: 'dir' | 'file'; from?: Argument; resolve?: number; mode?: 'must' | 'may'; create?: number } = {}): Step[] {
+function openInRoot(
+  path: string,
+  flags: number,
+  options: { into?: 'dir' | 'file'; from?: Argument; resolve?: number; mode?: 'must' | 'may'; create?: number } = {},
+): Step[] {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(options.create ?? 0), 8);
@@ -140,7 +181,13 @@ function openInRoot(path: string, flags: number, options: { into?: 'dir' | 'file
   const relative = path.replace(/^\/+/, '') || '.';
   const name = `opened ${path} ${flags} ${JSON.stringify(options.from ?? null)} ${counter++}`;
   return [
-    { call: 'openat2', args: [options.from ?? AT.FDCWD, relative, { bytes: how }, 24], as: name, mode: options.mode ?? 'must', note: 'inside the root file system' },
+    {
+      call: 'openat2',
+      args: [options.from ?? AT.FDCWD, relative, { bytes: how }, 24],
+      as: name,
+      mode: options.mode ?? 'must',
+      note: 'inside the root file system',
+    },
     { call: 'dup3', args: [{ result: name }, { fd: options.into ?? 'dir' }, O.CLOEXEC], mode: options.mode ?? 'must' },
   ];
 }
@@ -152,7 +199,16 @@ function makeFolders(path: string, owner: number): Step[] {
   return parts.flatMap((part, i) => [
     ...openInRoot(`/${parts.slice(0, i).join('/')}`, O.PATH | O.DIRECTORY),
     { call: 'mkdirat', args: [{ fd: 'dir' }, part, 0o755], mode: 'may' } satisfies Step,
-    ...(owner === 0 ? [] : [{ call: 'fchownat', args: [{ fd: 'dir' }, part, owner, owner, 0x100], mode: 'may', note: 'AT_SYMLINK_NOFOLLOW' } satisfies Step]),
+    ...(owner === 0
+      ? []
+      : [
+          {
+            call: 'fchownat',
+            args: [{ fd: 'dir' }, part, owner, owner, 0x100],
+            mode: 'may',
+            note: 'AT_SYMLINK_NOFOLLOW',
+          } satisfies Step,
+        ]),
   ]);
 }
 
@@ -165,24 +221,50 @@ function share(mount: OciMount, { rootId: owner, mapShares }: ContainerProgram):
   return [
     ...makeFolders(isFile ? posix.dirname(mount.destination) : mount.destination, owner),
     ...(isFile
-      ? [...openInRoot(posix.dirname(mount.destination), O.PATH | O.DIRECTORY), ...openInRoot(posix.basename(mount.destination), O.CREAT | O.WRONLY | O.EXCL, { from: { fd: 'dir' }, into: 'file', create: 0o644, mode: 'may' })]
+      ? [
+          ...openInRoot(posix.dirname(mount.destination), O.PATH | O.DIRECTORY),
+          ...openInRoot(posix.basename(mount.destination), O.CREAT | O.WRONLY | O.EXCL, {
+            from: { fd: 'dir' },
+            into: 'file',
+            create: 0o644,
+            mode: 'may',
+          }),
+        ]
       : []),
-    { call: 'open_tree', args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE], as: tree, note: `share ${mount.source}` },
+    {
+      call: 'open_tree',
+      args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE],
+      as: tree,
+      note: `share ${mount.source}`,
+    },
     { call: 'dup3', args: [{ result: tree }, { fd: 'tree' }, O.CLOEXEC] },
-    { call: 'mount_setattr', args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [attributes, 0, 0, 0] }, 32] },
+    {
+      call: 'mount_setattr',
+      args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [attributes, 0, 0, 0] }, 32],
+    },
     // Reading works without it; writing would not.
     ...(mapShares
       ? [
           {
             call: 'mount_setattr',
-            args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: 'userns' }] }, 32],
+            args: [
+              { fd: 'tree' },
+              '',
+              AT.EMPTY_PATH | AT.RECURSIVE,
+              { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: 'userns' }] },
+              32,
+            ],
             mode: readonly ? 'may' : 'must',
             note: `owners of the share ${mount.source} (its file system must support idmapped mounts)`,
           } satisfies Step,
         ]
       : []),
     ...openInRoot(mount.destination, O.PATH),
-    { call: 'move_mount', args: [{ fd: 'tree' }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], note: `share at ${mount.destination}` },
+    {
+      call: 'move_mount',
+      args: [{ fd: 'tree' }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH],
+      note: `share at ${mount.destination}`,
+    },
   ];
 }
 
@@ -194,7 +276,12 @@ const ownRoot: readonly Step[] = [
   { call: 'fchdir', args: [{ fd: 'tree' }] },
 ];
 
-const mountFlags: Readonly<Record<string, number>> = { ro: MS.RDONLY, nosuid: MS.NOSUID, nodev: MS.NODEV, noexec: MS.NOEXEC };
+const mountFlags: Readonly<Record<string, number>> = {
+  ro: MS.RDONLY,
+  nosuid: MS.NOSUID,
+  nodev: MS.NODEV,
+  noexec: MS.NOEXEC,
+};
 
 /** A kernel file system at a place that is no symbolic link, nor behind one. */
 function kernelMount(mount: OciMount): Step[] {
@@ -202,15 +289,24 @@ function kernelMount(mount: OciMount): Step[] {
   const data = mount.options.filter((option) => mountFlags[option] === undefined).join(',');
   return [
     { call: 'mkdirat', args: [AT.FDCWD, mount.destination.slice(1), 0o755], mode: 'may' },
-    ...openInRoot(mount.destination, O.PATH | O.DIRECTORY | O.NOFOLLOW, { resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS }),
-    { call: 'mount', args: [mount.source, { fdPath: 'dir' }, mount.type, flags, data === '' ? 0 : data], note: mount.destination },
+    ...openInRoot(mount.destination, O.PATH | O.DIRECTORY | O.NOFOLLOW, {
+      resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+    }),
+    {
+      call: 'mount',
+      args: [mount.source, { fdPath: 'dir' }, mount.type, flags, data === '' ? 0 : data],
+      note: mount.destination,
+    },
   ];
 }
 
 /** The device nodes that every program expects: the host's own, since nobody may make new ones in a user namespace. */
 const devices: readonly Step[] = [
   ...['null', 'zero', 'full', 'random', 'urandom', 'tty'].flatMap((name): Step[] => [
-    ...openInRoot(`dev/${name}`, O.CREAT | O.EXCL | O.RDONLY, { resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS, create: 0o666 }),
+    ...openInRoot(`dev/${name}`, O.CREAT | O.EXCL | O.RDONLY, {
+      resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+      create: 0o666,
+    }),
     { call: 'mount', args: [`/dev/${name}`, { fdPath: 'dir' }, '', MS.BIND, 0] },
   ]),
   ...(
@@ -230,7 +326,12 @@ function writeFile(path: string, content: string): Step[] {
   return [
     ...openInRoot(posix.dirname(path), O.PATH | O.DIRECTORY),
     { call: 'unlinkat', args: [{ fd: 'dir' }, posix.basename(path), 0], mode: 'may' },
-    ...openInRoot(posix.basename(path), O.CREAT | O.EXCL | O.WRONLY, { from: { fd: 'dir' }, into: 'file', resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS, create: 0o644 }),
+    ...openInRoot(posix.basename(path), O.CREAT | O.EXCL | O.WRONLY, {
+      from: { fd: 'dir' },
+      into: 'file',
+      resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+      create: 0o644,
+    }),
     { call: 'write', args: [{ fd: 'file' }, { bytes }, bytes.length], note: path },
   ];
 }
@@ -240,7 +341,12 @@ function mask(path: string): Step[] {
   const place = path.slice(1);
   return [
     { call: 'mount', args: ['/dev/null', place, '', MS.BIND, 0], mode: 'may', note: 'hidden' },
-    { call: 'mount', args: ['tmpfs', `${place}/`, 'tmpfs', MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, 'size=0,nr_inodes=2'], mode: 'may', note: 'hidden' },
+    {
+      call: 'mount',
+      args: ['tmpfs', `${place}/`, 'tmpfs', MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, 'size=0,nr_inodes=2'],
+      mode: 'may',
+      note: 'hidden',
+    },
   ];
 }
 
@@ -248,7 +354,12 @@ function makeReadonly(path: string): Step[] {
   const place = path.slice(1);
   return [
     { call: 'mount', args: [place, place, '', MS.BIND | MS.REC, 0], mode: 'may' },
-    { call: 'mount', args: ['', place, '', MS.REMOUNT | MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, 0], mode: 'may', note: 'read-only' },
+    {
+      call: 'mount',
+      args: ['', place, '', MS.REMOUNT | MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, 0],
+      mode: 'may',
+      note: 'read-only',
+    },
   ];
 }
 
@@ -268,10 +379,18 @@ function becomeUser(user: UserIds): Step[] {
 function reducePrivileges(capabilities: readonly string[], lastCapability: number, user: UserIds): Step[] {
   const allowed = capabilityMask(capabilities);
   const { header, data } = capsetArguments(user.uid === 0 ? allowed : 0n);
-  const dropped = Array.from({ length: lastCapability + 1 }, (_, number) => number).filter((number) => (allowed & (1n << BigInt(number))) === 0n);
+  const dropped = Array.from({ length: lastCapability + 1 }, (_, number) => number).filter(
+    (number) => (allowed & (1n << BigInt(number))) === 0n,
+  );
   return [
     { call: 'keyctl', args: [1, 0], mode: 'may', note: 'a session keyring of its own' },
-    ...dropped.map((number): Step => ({ call: 'prctl', args: [PR.CAPBSET_DROP, number], note: `drop ${capabilityNames[number] ?? number}` })),
+    ...dropped.map(
+      (number): Step => ({
+        call: 'prctl',
+        args: [PR.CAPBSET_DROP, number],
+        note: `drop ${capabilityNames[number] ?? number}`,
+      }),
+    ),
     ...becomeUser(user),
     { call: 'capset', args: [{ bytes: header }, { bytes: data }] },
     { call: 'prctl', args: [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
@@ -282,7 +401,9 @@ function reducePrivileges(capabilities: readonly string[], lastCapability: numbe
 function execute(argv: readonly string[], env: readonly string[]): Step[] {
   const [command] = argv;
   if (command === undefined) {
-    return [{ call: 'execveat', args: [{ fd: 'init' }, '', { strings: ['tsv-init'] }, { strings: [...env] }, AT.EMPTY_PATH] }];
+    return [
+      { call: 'execveat', args: [{ fd: 'init' }, '', { strings: ['tsv-init'] }, { strings: [...env] }, AT.EMPTY_PATH] },
+    ];
   }
   const path = env.find((entry) => entry.startsWith('PATH='))?.slice(5) ?? '';
   const candidates = command.includes('/') ? [command] : path.split(':').map((dir) => `${dir}/${command}`);

@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
-import { type Cgroups, type CgroupLayout, createCgroups, findCgroups } from '../../src/sys/cgroup.ts';
+import { type CgroupLayout, type Cgroups, createCgroups, findCgroups } from '../../src/sys/cgroup.ts';
 import { type ExitStatus, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { fork, type StepFailure } from '../../src/sys/fork.ts';
@@ -42,7 +42,8 @@ export const lastCapability = (): number => {
   return lastCapabilityCache;
 };
 
-const mapText = (mappings: readonly OciIdMapping[]): string => mappings.map((m) => `${m.containerID} ${m.hostID} ${m.size}\n`).join('');
+const mapText = (mappings: readonly OciIdMapping[]): string =>
+  mappings.map((m) => `${m.containerID} ${m.hostID} ${m.size}\n`).join('');
 
 export async function startContainer(options: StartOptions): Promise<StartedContainer> {
   const { config } = options;
@@ -62,9 +63,15 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
   try {
     const O_APPEND = 0o2000;
     const log = open(options.logFile, O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW);
-    const fds: Record<string, number> = { stdin: open('/dev/null', O.RDONLY), stdout: log, stderr: log, ...openCgroups(cgroups.folders, open), ...places };
-    if (options.shareMap !== undefined) fds['userns'] = open(options.shareMap, O.RDONLY);
-    if (config.process.args.length === 0) fds['init'] = makeInit(opened);
+    const fds: Record<string, number> = {
+      stdin: open('/dev/null', O.RDONLY),
+      stdout: log,
+      stderr: log,
+      ...openCgroups(cgroups.folders, open),
+      ...places,
+    };
+    if (options.shareMap !== undefined) fds.userns = open(options.shareMap, O.RDONLY);
+    if (config.process.args.length === 0) fds.init = makeInit(opened);
     const steps = containerProgram({
       config,
       layers: options.layers,
@@ -89,7 +96,8 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
       if (process !== undefined) await options.record(process);
       builder.go();
       await builder.executed;
-      if (process === undefined) throw new TsvError('TSV_CONTAINER_START', `${options.name}: its command ended at once`);
+      if (process === undefined)
+        throw new TsvError('TSV_CONTAINER_START', `${options.name}: its command ended at once`);
       return { process, exited, cgroups };
     } finally {
       builder.abandon();
@@ -100,7 +108,10 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
   }
 }
 
-function openCgroups(folders: readonly string[], open: (path: string, flags: number) => number): Record<string, number> {
+function openCgroups(
+  folders: readonly string[],
+  open: (path: string, flags: number) => number,
+): Record<string, number> {
   return Object.fromEntries(folders.map((folder, i) => [`cgroup${i}`, open(join(folder, 'cgroup.procs'), O.WRONLY)]));
 }
 
@@ -128,9 +139,13 @@ const startFailure =
 /** Exit codes as shells give them: 127 not found, 126 found but not executable. */
 export function commandFailure(machine: string, command: string, errno: string): TsvError {
   const missing = errno === 'ENOENT' || errno === 'ENOTDIR';
-  return new TsvError('TSV_COMMAND_NOT_FOUND', missing ? `${machine} has no command '${command}'` : `${machine} cannot execute '${command}' (${errno})`, {
-    exitCode: missing ? 127 : 126,
-  });
+  return new TsvError(
+    'TSV_COMMAND_NOT_FOUND',
+    missing ? `${machine} has no command '${command}'` : `${machine} cannot execute '${command}' (${errno})`,
+    {
+      exitCode: missing ? 127 : 126,
+    },
+  );
 }
 
 export interface ExecOptions {
@@ -167,7 +182,10 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
     const steps = execProgram({ ...options, cgroups: options.cgroupFolders.length, lastCapability: lastCapability() });
     const child = fork({ fds, steps }, (step, errno) => {
       if (step.startsWith('execve ')) return commandFailure(options.name, options.argv[0] ?? '', errno);
-      if (step.includes('# working directory')) return new TsvError('TSV_COMMAND_NOT_FOUND', `${options.name}: folder ${options.cwd}: ${errno}`, { exitCode: 126 });
+      if (step.includes('# working directory'))
+        return new TsvError('TSV_COMMAND_NOT_FOUND', `${options.name}: folder ${options.cwd}: ${errno}`, {
+          exitCode: 126,
+        });
       return new TsvError('TSV_SYSCALL', `${options.name} could not be entered`, { details: [`${step}: ${errno}`] });
     });
     const entererGone = waitExit(child.pid);

@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, createReadStream, createWriteStream, fchmodSync, fchownSync, fstatSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { type Duplex, PassThrough, Readable } from 'node:stream';
@@ -12,7 +23,7 @@ import { type ExitStatus, signalProcess, waitExit } from '../../src/sys/children
 import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
 import { processRef } from '../../src/sys/process.ts';
-import { signalNumber, signalName } from '../../src/sys/signals.ts';
+import { signalName, signalNumber } from '../../src/sys/signals.ts';
 import { lookUpUser, openInside, readInside } from './inside.ts';
 import { execInContainer, openTerminal, resizeTerminal } from './runtime.ts';
 
@@ -63,11 +74,17 @@ export class ContainerTransport implements Transport {
     return request.pty === undefined ? this.execPiped(common) : this.execTerminal(common, request.pty);
   }
 
-  private async execPiped(common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>): Promise<ExecSession> {
+  private async execPiped(
+    common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>,
+  ): Promise<ExecSession> {
     const [[inRead, inWrite], [outRead, outWrite], [errRead, errWrite]] = [pipe(), pipe(), pipe()];
     let command: Awaited<ReturnType<typeof execInContainer>>;
     try {
-      command = await execInContainer({ ...common, terminal: false, stdio: { stdin: inRead, stdout: outWrite, stderr: errWrite } });
+      command = await execInContainer({
+        ...common,
+        terminal: false,
+        stdio: { stdin: inRead, stdout: outWrite, stderr: errWrite },
+      });
     } catch (error) {
       for (const fd of [inWrite, outRead, errRead]) closeSync(fd);
       throw error;
@@ -92,7 +109,10 @@ export class ContainerTransport implements Transport {
     };
   }
 
-  private async execTerminal(common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>, size: { cols: number; rows: number }): Promise<ExecSession> {
+  private async execTerminal(
+    common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>,
+    size: { cols: number; rows: number },
+  ): Promise<ExecSession> {
     const master = openInside(common.initPid, '/dev/pts/ptmx', O.RDWR | O.NOCTTY);
     const device = fstatSync(master).rdev;
     if (device !== 0x502) {
@@ -103,7 +123,11 @@ export class ContainerTransport implements Transport {
     let command: Awaited<ReturnType<typeof execInContainer>>;
     try {
       resizeTerminal(master, size.cols, size.rows);
-      command = await execInContainer({ ...common, terminal: true, stdio: { stdin: slave, stdout: slave, stderr: slave } });
+      command = await execInContainer({
+        ...common,
+        terminal: true,
+        stdio: { stdin: slave, stdout: slave, stderr: slave },
+      });
     } catch (error) {
       closeSync(master);
       throw error;
@@ -150,7 +174,11 @@ export class ContainerTransport implements Transport {
       try {
         const stream = createWriteStream('', { fd, autoClose: false });
         await pipeline(Buffer.isBuffer(content) ? Readable.from([content]) : content, stream);
-        const owner = lookUpUser(readInside(pid, '/etc/passwd'), readInside(pid, '/etc/group'), options.owner ?? 'root');
+        const owner = lookUpUser(
+          readInside(pid, '/etc/passwd'),
+          readInside(pid, '/etc/group'),
+          options.owner ?? 'root',
+        );
         fchownSync(fd, this.target.idOutside(owner.uid), this.target.idOutside(owner.gid));
         fchmodSync(fd, options.mode ?? 0o644);
         fsyncSync(fd);

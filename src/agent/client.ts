@@ -13,7 +13,13 @@ export function openAgent(socketPath: string): Promise<Socket | undefined> {
     });
     const onError = (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined);
-      else reject(new TsvError('TSV_AGENT', `the project's agent cannot be reached: ${error.code ?? error.message}`, { details: [socketPath], cause: error }));
+      else
+        reject(
+          new TsvError('TSV_AGENT', `the project's agent cannot be reached: ${error.code ?? error.message}`, {
+            details: [socketPath],
+            cause: error,
+          }),
+        );
     };
     socket.once('error', onError);
   });
@@ -28,7 +34,11 @@ function send(socket: Socket, call: Call, command: string): void {
 export class AgentLeaving extends Error {}
 
 /** Calls the agent and resolves with its result. Abort closes the connection: the agent stops what it does for us. */
-export function callAgent<T>(socket: Socket, call: Call, options: { command: string; emit: Emit; signal?: AbortSignal }): Promise<T> {
+export function callAgent<T>(
+  socket: Socket,
+  call: Call,
+  options: { command: string; emit: Emit; signal?: AbortSignal },
+): Promise<T> {
   return new Promise((resolve, reject) => {
     let settled = false;
     const settle = (end: () => void) => {

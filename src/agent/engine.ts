@@ -13,7 +13,17 @@ import type { StateStore } from '../state/store.ts';
 import { waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import { waitHealthy } from './health.ts';
-import { boxKey, chooseAddresses, machineContext, type MachinePlaces, namedMachines, networkOf, newRecord, type Providers, recordOf, Transports } from './machines.ts';
+import {
+  boxKey,
+  chooseAddresses,
+  type MachinePlaces,
+  machineContext,
+  namedMachines,
+  newRecord,
+  type Providers,
+  recordOf,
+  Transports,
+} from './machines.ts';
 import { Mutex } from './mutex.ts';
 
 export interface EngineOptions {
@@ -23,7 +33,14 @@ export interface EngineOptions {
   readonly places: MachinePlaces;
   readonly forwards: Forwards;
   dial(host: string, port: number): Promise<Duplex>;
-  runStep(request: { step: ProvisionStep; transport: Transport; machine: string; user: string; emit: Emit; signal: AbortSignal }): Promise<void>;
+  runStep(request: {
+    step: ProvisionStep;
+    transport: Transport;
+    machine: string;
+    user: string;
+    emit: Emit;
+    signal: AbortSignal;
+  }): Promise<void>;
 }
 
 /** What one action needs besides its names. */
@@ -79,7 +96,11 @@ export class Engine {
       case 'machine.provision':
         return this.provision(action.machine, action.step, context);
       case 'machine.healthy':
-        return waitHealthy(recordOf(this.state, action.machine).spec, await this.connect(action.machine, context.signal), context.signal);
+        return waitHealthy(
+          recordOf(this.state, action.machine).spec,
+          await this.connect(action.machine, context.signal),
+          context.signal,
+        );
       case 'machine.stop':
         return this.stop(action.machine, context.force);
       case 'machine.destroy':
@@ -90,7 +111,8 @@ export class Engine {
   /** A way into a machine that runs. @throws TSV_NOT_RUNNING */
   async connect(name: string, signal: AbortSignal): Promise<Transport> {
     const record = recordOf(this.state, name);
-    if (!isAlive(record.process)) throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+    if (!isAlive(record.process))
+      throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
     return this.transports.get(name, async () => this.provider(record).connect(this.context(name), signal));
   }
 
@@ -156,7 +178,9 @@ export class Engine {
   }
 
   private async updateSandbox(change: Partial<NonNullable<State['sandbox']>>): Promise<void> {
-    await this.options.store.update((state) => (state.sandbox === undefined ? state : { ...state, sandbox: { ...state.sandbox, ...change } }));
+    await this.options.store.update((state) =>
+      state.sandbox === undefined ? state : { ...state, sandbox: { ...state.sandbox, ...change } },
+    );
   }
 
   private uplinkReady = false;
@@ -173,17 +197,27 @@ export class Engine {
   private async ensureNetwork(name: string, context: ActionContext): Promise<void> {
     const { sandbox, store } = this.options;
     const spec = context.project?.networks.find((network) => network.name === name) ?? this.state.networks[name]?.spec;
-    if (spec === undefined) throw new TsvError('TSV_INTERNAL', `network ${name} is neither in the Tsfile nor in the state`);
+    if (spec === undefined)
+      throw new TsvError('TSV_INTERNAL', `network ${name} is neither in the Tsfile nor in the state`);
     const before = this.state.networks[name];
     const others = Object.values(this.state.networks).filter((network) => network.spec.name !== name);
-    const taken = [...others.map((network) => parseSubnet(network.subnet)), ...wantedSubnets(context.project, name), ...Sandbox.hostRoutes()];
-    const subnet = spec.subnet ?? before?.subnet ?? formatSubnet(chooseSubnet(`${this.state.projectId}/${name}`, taken));
+    const taken = [
+      ...others.map((network) => parseSubnet(network.subnet)),
+      ...wantedSubnets(context.project, name),
+      ...Sandbox.hostRoutes(),
+    ];
+    const subnet =
+      spec.subnet ?? before?.subnet ?? formatSubnet(chooseSubnet(`${this.state.projectId}/${name}`, taken));
     const network: NetworkState = { spec, subnet, gateway: gatewayOf(parseSubnet(subnet)), bridge: `br-${name}` };
     if (before !== undefined && before.subnet !== subnet) await sandbox.removeNetwork(before);
     await store.update((state) => ({ ...state, networks: { ...state.networks, [name]: network } }));
     await sandbox.ensureNetworks(this.state.networks, { fresh: true });
     if (spec.mode === 'nat') await this.ensureUplink();
-    const dnsmasq = await sandbox.ensureDns(this.state.networks, namedMachines(this.state), this.state.sandbox?.dnsmasq);
+    const dnsmasq = await sandbox.ensureDns(
+      this.state.networks,
+      namedMachines(this.state),
+      this.state.sandbox?.dnsmasq,
+    );
     await this.updateSandbox({ dnsmasq });
   }
 
@@ -196,7 +230,9 @@ export class Engine {
     const left = this.state.networks;
     if (Object.keys(left).length === 0) return;
     await sandbox.removeNetwork(network);
-    await this.updateSandbox({ dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), this.state.sandbox?.dnsmasq) });
+    await this.updateSandbox({
+      dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), this.state.sandbox?.dnsmasq),
+    });
   }
 
   private async removeSandbox(): Promise<void> {
@@ -214,30 +250,49 @@ export class Engine {
     const digest = wantedBox(machine.box, machine.kind, context);
     await store.update((state) => ({
       ...state,
-      machines: { ...state.machines, [machine.name]: state.machines[machine.name] ?? newRecord(state, machine, digest) },
+      machines: {
+        ...state.machines,
+        [machine.name]: state.machines[machine.name] ?? newRecord(state, machine, digest),
+      },
     }));
     const remembered = await this.options.providers[machine.kind].create(this.context(machine.name));
-    await this.updateMachine(machine.name, (record) => ({ ...record, provider: { ...record.provider, ...remembered } }));
+    await this.updateMachine(machine.name, (record) => ({
+      ...record,
+      provider: { ...record.provider, ...remembered },
+    }));
     sandbox.updateNames(namedMachines(this.state), this.state.sandbox?.dnsmasq);
   }
 
   private async start(name: string, context: ActionContext): Promise<void> {
     const { sandbox, store } = this.options;
-    const machine = context.project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
+    const machine =
+      context.project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
     await store.update((state) => {
       const record = recordOf(state, name);
-      return { ...state, machines: { ...state.machines, [name]: { ...record, spec: machine, addresses: chooseAddresses(state, machine), ready: false } } };
+      return {
+        ...state,
+        machines: {
+          ...state.machines,
+          [name]: { ...record, spec: machine, addresses: chooseAddresses(state, machine), ready: false },
+        },
+      };
     });
     sandbox.updateNames(namedMachines(this.state), this.state.sandbox?.dnsmasq);
     const record = recordOf(this.state, name);
     await this.ensureForwards(name);
-    if (machine.kind === 'vm') await this.network.run(() => sandbox.createTaps(name, record.addresses, this.state.networks));
+    if (machine.kind === 'vm')
+      await this.network.run(() => sandbox.createTaps(name, record.addresses, this.state.networks));
     // Again before every start: an interrupted creation is completed, new disks are made, grown ones grow.
     const remembered = await this.provider(record).create(this.context(name));
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, (current) => ({ ...current, process, holder: sandbox.holder, startedAt: new Date().toISOString() }));
+      await this.updateMachine(name, (current) => ({
+        ...current,
+        process,
+        holder: sandbox.holder,
+        startedAt: new Date().toISOString(),
+      }));
     };
     const started = await this.provider(record).start(this.context(name), context.signal, notice, known);
     await this.updateMachine(name, (current) => ({
@@ -268,13 +323,21 @@ export class Engine {
     if (address === undefined) return;
     await this.options.forwards.ensure(
       name,
-      spec.forwards.map((forward: Forward) => ({ machine: name, forward, dial: () => this.options.dial(address, forward.guestPort) })),
+      spec.forwards.map((forward: Forward) => ({
+        machine: name,
+        forward,
+        dial: () => this.options.dial(address, forward.guestPort),
+      })),
     );
   }
 
   private async wait(name: string, context: ActionContext): Promise<void> {
     const machine = context.project?.machines.find((candidate) => candidate.name === name);
-    if (machine !== undefined) await this.updateMachine(name, (record) => ({ ...record, spec: { ...record.spec, forwards: machine.forwards, provision: machine.provision } }));
+    if (machine !== undefined)
+      await this.updateMachine(name, (record) => ({
+        ...record,
+        spec: { ...record.spec, forwards: machine.forwards, provision: machine.provision },
+      }));
     await this.ensureForwards(name);
     await this.connect(name, context.signal);
     await this.updateMachine(name, (record) => ({ ...record, ready: true }));
@@ -301,8 +364,12 @@ export class Engine {
     await this.transports.drop(name);
     await forwards.remove(name);
     await this.provider(record).stop(this.context(name), { force });
-    if (record.spec.kind === 'vm' && isAlive(sandbox.holder)) await this.network.run(() => sandbox.removeTaps(name, record.addresses));
-    await this.updateMachine(name, ({ process: _, holder: __, startedAt: ___, ...current }) => ({ ...current, ready: false }));
+    if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
+      await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+    await this.updateMachine(name, ({ process: _, holder: __, startedAt: ___, ...current }) => ({
+      ...current,
+      ready: false,
+    }));
   }
 
   private async destroy(name: string): Promise<void> {
@@ -312,11 +379,13 @@ export class Engine {
     await this.transports.drop(name);
     await this.options.forwards.remove(name);
     await this.provider(record).destroy(this.context(name));
-    if (record.spec.kind === 'vm' && isAlive(sandbox.holder)) await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+    if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
+      await this.network.run(() => sandbox.removeTaps(name, record.addresses));
     rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
-    if (this.state.sandbox?.dnsmasq !== undefined) sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
+    if (this.state.sandbox?.dnsmasq !== undefined)
+      sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
   }
 }
 
@@ -334,7 +403,9 @@ function wantedBox(box: string, kind: MachineKind, context: ActionContext): stri
 
 /** Subnets that the Tsfile fixes for other networks: an automatic one must keep clear of them, made yet or not. */
 const wantedSubnets = (project: Project | undefined, except: string) =>
-  (project?.networks ?? []).flatMap((network) => (network.name === except || network.subnet === undefined ? [] : [parseSubnet(network.subnet)]));
+  (project?.networks ?? []).flatMap((network) =>
+    network.name === except || network.subnet === undefined ? [] : [parseSubnet(network.subnet)],
+  );
 
 function without<T>(table: Readonly<Record<string, T>>, key: string): Readonly<Record<string, T>> {
   const { [key]: _, ...rest } = table;

@@ -18,10 +18,17 @@ export async function waitHealthy(machine: Machine, transport: Transport, signal
     if (result?.code === 0) return;
     if (performance.now() - started > check.startPeriodMs) failures++;
     if (failures >= check.retries) {
-      throw new TsvError('TSV_UNHEALTHY', `${machine.name} is not healthy: '${check.exec.join(' ')}' failed ${failures} times`, {
-        details: [result === undefined ? `no answer within ${check.timeoutMs} ms` : `exit code ${result.code}`, ...output.trimEnd().split('\n').slice(-10)],
-        hint: `tsv exec ${machine.name} -- ${check.exec.join(' ')}`,
-      });
+      throw new TsvError(
+        'TSV_UNHEALTHY',
+        `${machine.name} is not healthy: '${check.exec.join(' ')}' failed ${failures} times`,
+        {
+          details: [
+            result === undefined ? `no answer within ${check.timeoutMs} ms` : `exit code ${result.code}`,
+            ...output.trimEnd().split('\n').slice(-10),
+          ],
+          hint: `tsv exec ${machine.name} -- ${check.exec.join(' ')}`,
+        },
+      );
     }
     await pause(check.everyMs, undefined, { signal });
   }
@@ -30,7 +37,11 @@ export async function waitHealthy(machine: Machine, transport: Transport, signal
 /** Keeps the last part of what the check prints. */
 const outputLimit = 4096;
 
-async function attempt(transport: Transport, argv: readonly string[], timeoutMs: number): Promise<{ result: ExecResult | undefined; output: string }> {
+async function attempt(
+  transport: Transport,
+  argv: readonly string[],
+  timeoutMs: number,
+): Promise<{ result: ExecResult | undefined; output: string }> {
   let output = '';
   const session = await transport.exec({ argv });
   for (const stream of [session.stdout, session.stderr]) {

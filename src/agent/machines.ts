@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
-import type { BoxRef, MachineContext, Provider, Transport } from '../model/provider.ts';
 import type { Machine, MachineKind } from '../model/project.ts';
+import type { BoxRef, MachineContext, Provider, Transport } from '../model/provider.ts';
 import type { MachineAddress, MachineState, NetworkState, State } from '../model/state.ts';
 import { chooseAddress, chooseMac, parseSubnet } from '../net/addresses.ts';
 import { type Named, prefixOf } from '../net/scripts.ts';
@@ -46,7 +46,8 @@ export function machineContext(state: State, name: string, places: MachinePlaces
 
 export function recordOf(state: State, name: string): MachineState {
   const record = state.machines[name];
-  if (record === undefined) throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
+  if (record === undefined)
+    throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
   return record;
 }
 
@@ -69,11 +70,22 @@ export function chooseAddresses(state: State, machine: Machine): readonly Machin
   return machine.networks.map((attachment, index) => {
     const network = networkOf(state, attachment.network);
     const others = Object.entries(state.machines).filter(([name]) => name !== machine.name);
-    const taken = new Set(others.flatMap(([, other]) => other.addresses.filter((a) => a.network === attachment.network).map((a) => a.address)));
+    const taken = new Set(
+      others.flatMap(([, other]) =>
+        other.addresses.filter((a) => a.network === attachment.network).map((a) => a.address),
+      ),
+    );
     const kept = before.find((a) => a.network === attachment.network)?.address;
     const subnet = parseSubnet(network.subnet);
-    const address = attachment.address ?? (kept !== undefined && !taken.has(kept) && isIn(kept, network) ? kept : chooseAddress(subnet, taken));
-    return { network: attachment.network, address, mac: chooseMac(`${state.projectId}/${machine.name}/${index}`), device: `eth${index}` };
+    const address =
+      attachment.address ??
+      (kept !== undefined && !taken.has(kept) && isIn(kept, network) ? kept : chooseAddress(subnet, taken));
+    return {
+      network: attachment.network,
+      address,
+      mac: chooseMac(`${state.projectId}/${machine.name}/${index}`),
+      device: `eth${index}`,
+    };
   });
 }
 
@@ -90,7 +102,12 @@ export function networkOf(state: State, name: string): NetworkState {
 }
 
 export const namedMachines = (state: State): Named[] =>
-  Object.values(state.machines).map(({ spec, addresses }) => ({ name: spec.name, group: spec.group, hostname: spec.hostname, addresses }));
+  Object.values(state.machines).map(({ spec, addresses }) => ({
+    name: spec.name,
+    group: spec.group,
+    hostname: spec.hostname,
+    addresses,
+  }));
 
 /** Open ways into running machines; each is opened once and shared. */
 export class Transports {

@@ -1,6 +1,6 @@
-import type { Plan } from '../model/plan.ts';
 import type { ErrorData } from '../model/errors.ts';
 import type { TsvEvent } from '../model/events.ts';
+import type { Plan } from '../model/plan.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { ExecRequest, ExecResult } from '../model/provider.ts';
 
@@ -27,13 +27,35 @@ export interface Request {
 }
 
 export type ProjectCommand =
-  | { readonly command: 'up' | 'reload'; readonly project: Project; readonly targets: readonly string[]; readonly provision: boolean | 'force'; readonly boxes: Readonly<Record<string, string>>; readonly note: unknown }
-  | { readonly command: 'provision'; readonly project: Project; readonly targets: readonly string[]; readonly only?: string }
-  | { readonly command: 'halt' | 'destroy'; readonly project: Project | undefined; readonly targets: readonly string[]; readonly force?: boolean };
+  | {
+      readonly command: 'up' | 'reload';
+      readonly project: Project;
+      readonly targets: readonly string[];
+      readonly provision: boolean | 'force';
+      readonly boxes: Readonly<Record<string, string>>;
+      readonly note: unknown;
+    }
+  | {
+      readonly command: 'provision';
+      readonly project: Project;
+      readonly targets: readonly string[];
+      readonly only?: string;
+    }
+  | {
+      readonly command: 'halt' | 'destroy';
+      readonly project: Project | undefined;
+      readonly targets: readonly string[];
+      readonly force?: boolean;
+    };
 
 export type Call =
   | { readonly do: 'run'; readonly command: ProjectCommand; readonly parallel: number }
-  | { readonly do: 'exec'; readonly machine: string; readonly request: ExecRequest; readonly shell?: 'login' | 'command' }
+  | {
+      readonly do: 'exec';
+      readonly machine: string;
+      readonly request: ExecRequest;
+      readonly shell?: 'login' | 'command';
+    }
   | { readonly do: 'connect'; readonly machine: string }
   | { readonly do: 'forwards' }
   | { readonly do: 'leave' };
@@ -47,7 +69,12 @@ export interface ForwardsResult {
 }
 
 /** `again`: this agent is going; the caller starts or finds another one. */
-export type Answer = { readonly again: true } | { readonly event: TsvEvent } | { readonly result: unknown } | { readonly error: ErrorData } | { readonly stream: true };
+export type Answer =
+  | { readonly again: true }
+  | { readonly event: TsvEvent }
+  | { readonly result: unknown }
+  | { readonly error: ErrorData }
+  | { readonly stream: true };
 
 /** Frames of an exec stream: one byte type, four bytes length (big endian), content. */
 export const frame = {
@@ -102,7 +129,10 @@ export function frameReader(onFrame: (type: number, content: Buffer) => void): (
 }
 
 /** Feeds on chunks, calls back with lines; returns what follows once `stop` was called from a line. */
-export function lineReader(onLine: (line: string, stop: () => void) => void, onRest?: (rest: Buffer) => void): (chunk: Buffer) => void {
+export function lineReader(
+  onLine: (line: string, stop: () => void) => void,
+  onRest?: (rest: Buffer) => void,
+): (chunk: Buffer) => void {
   let pending: Buffer = Buffer.alloc(0);
   let stopped = false;
   return (chunk) => {

@@ -2,11 +2,11 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
+import { Mutex } from './mutex.ts';
 import type { Answer, Call, ForwardsResult, ProjectCommand, Request, RunResult } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
-import { Mutex } from './mutex.ts';
-import { serveConnect, serveExec } from './streams.ts';
 import type { Service } from './service.ts';
+import { serveConnect, serveExec } from './streams.ts';
 
 /**
  * The agent's socket. Commands that change the project run one after the other, in the order in which they came;
@@ -62,6 +62,9 @@ export class AgentServer {
       this.connections--;
       if (this.connections === 0) this.onIdle();
     });
+    // Whoever goes away without a request keeps nobody here.
+    const dropEarly = () => socket.destroy();
+    socket.once('end', dropEarly);
     const early: Buffer[] = [];
     let onRest = (rest: Buffer) => {
       early.push(rest);
@@ -70,6 +73,7 @@ export class AgentServer {
       (line, stop) => {
         stop();
         socket.off('data', reader);
+        socket.off('end', dropEarly);
         socket.pause();
         const takeRest = (handler: (rest: Buffer) => void) => {
           onRest = handler;
@@ -82,7 +86,12 @@ export class AgentServer {
     socket.on('data', reader);
   }
 
-  private async answer(socket: Socket, line: string, { signal, interrupt }: { signal: AbortSignal; interrupt: () => void }, takeRest: (handler: (rest: Buffer) => void) => void): Promise<void> {
+  private async answer(
+    socket: Socket,
+    line: string,
+    { signal, interrupt }: { signal: AbortSignal; interrupt: () => void },
+    takeRest: (handler: (rest: Buffer) => void) => void,
+  ): Promise<void> {
     const send = (answer: Answer) => {
       if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
     };
@@ -107,7 +116,12 @@ export class AgentServer {
     }
   }
 
-  private async call(request: Request, call: Extract<Call, { do: 'run' | 'forwards' | 'leave' }>, emit: Emit, signal: AbortSignal): Promise<unknown> {
+  private async call(
+    request: Request,
+    call: Extract<Call, { do: 'run' | 'forwards' | 'leave' }>,
+    emit: Emit,
+    signal: AbortSignal,
+  ): Promise<unknown> {
     switch (call.do) {
       case 'run':
         return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
@@ -148,7 +162,9 @@ function parseRequest(line: string): Request {
   }
   const request = value as Request;
   if (typeof value !== 'object' || value === null || request.version !== protocolVersion) {
-    throw new TsvError('TSV_PROTOCOL', 'this tsv and the running agent are of different versions', { hint: 'tsv halt with the old version, then run the command again' });
+    throw new TsvError('TSV_PROTOCOL', 'this tsv and the running agent are of different versions', {
+      hint: 'tsv halt with the old version, then run the command again',
+    });
   }
   return request;
 }

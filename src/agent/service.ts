@@ -30,7 +30,9 @@ export interface ServiceOptions {
   dial(host: string, port: number): Promise<Duplex>;
 }
 
-export type SshTarget = { readonly type: 'serve'; accept(stream: Duplex): Promise<void> } | { readonly type: 'stream'; readonly stream: Duplex };
+export type SshTarget =
+  | { readonly type: 'serve'; accept(stream: Duplex): Promise<void> }
+  | { readonly type: 'stream'; readonly stream: Duplex };
 
 /** What the agent does for commands; the socket is elsewhere (server.ts). */
 export class Service {
@@ -45,7 +47,11 @@ export class Service {
     const { store, engine } = this.options;
     if (command.project !== undefined) {
       const { name, digest } = command.project;
-      await store.update((state) => ({ ...state, projectName: Object.keys(state.machines).length === 0 ? name : state.projectName, tsfileDigest: digest }));
+      await store.update((state) => ({
+        ...state,
+        projectName: Object.keys(state.machines).length === 0 ? name : state.projectName,
+        tsfileDigest: digest,
+      }));
     }
     if ('note' in command) this.options.writeNote(command.note);
     if (command.project !== undefined) this.validate(command.project);
@@ -60,7 +66,8 @@ export class Service {
             project: command.project,
             boxes: 'boxes' in command ? command.boxes : {},
             force,
-            emit: (event) => (event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event)),
+            emit: (event) =>
+              event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event),
             signal: context.signal,
           }),
         journal: journal.forCommand(command.command),
@@ -78,8 +85,11 @@ export class Service {
   }
 
   private validate(project: Project): void {
-    const problems = project.machines.flatMap((machine) => this.options.providers[machine.kind].validate(machine).map((problem) => `${machine.name}: ${problem}`));
-    if (problems.length > 0) throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
+    const problems = project.machines.flatMap((machine) =>
+      this.options.providers[machine.kind].validate(machine).map((problem) => `${machine.name}: ${problem}`),
+    );
+    if (problems.length > 0)
+      throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
   }
 
   async exec(machine: string, request: ExecRequest): Promise<ExecSession> {
@@ -109,10 +119,15 @@ export class Service {
   /** Ends the sandbox when nothing needs it: no machine runs. */
   async leave(): Promise<boolean> {
     const { store, engine } = this.options;
-    const running = Object.values(observe(store.current).machines).some((machine) => machine.state === 'running' || machine.state === 'broken');
+    const running = Object.values(observe(store.current).machines).some(
+      (machine) => machine.state === 'running' || machine.state === 'broken',
+    );
     if (running) return false;
     if (store.current.sandbox !== undefined) {
-      await engine.perform({ do: 'sandbox.remove' }, { project: undefined, boxes: {}, force: true, emit: () => {}, signal: new AbortController().signal });
+      await engine.perform(
+        { do: 'sandbox.remove' },
+        { project: undefined, boxes: {}, force: true, emit: () => {}, signal: new AbortController().signal },
+      );
     }
     return true;
   }
@@ -122,9 +137,19 @@ function reconcileRequest(command: ProjectCommand) {
   switch (command.command) {
     case 'up':
     case 'reload':
-      return { command: command.command, wanted: command.project, targets: command.targets, options: { provision: command.provision } } as const;
+      return {
+        command: command.command,
+        wanted: command.project,
+        targets: command.targets,
+        options: { provision: command.provision },
+      } as const;
     case 'provision':
-      return { command: command.command, wanted: command.project, targets: command.targets, options: command.only === undefined ? {} : { only: command.only } } as const;
+      return {
+        command: command.command,
+        wanted: command.project,
+        targets: command.targets,
+        options: command.only === undefined ? {} : { only: command.only },
+      } as const;
     case 'halt':
     case 'destroy':
       return { command: command.command, wanted: command.project, targets: command.targets } as const;

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { TsvError } from '../model/errors.ts';
 import type { ErrorData } from '../model/errors.ts';
+import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { openLockFile } from '../state/lock.ts';
 import { ensureRunDir, projectPaths, runPaths, storeDir } from '../state/paths.ts';
@@ -50,7 +50,9 @@ export async function ensureAgent(place: AgentPlace): Promise<Socket> {
     }
     // It may serve somebody else first, have nothing left to do, and leave before we are connected: once more, then.
   }
-  throw new TsvError('TSV_AGENT', "the project's agent ended at once", { details: [`its log: ${projectPaths(place.projectDir).agentLog}`] });
+  throw new TsvError('TSV_AGENT', "the project's agent ended at once", {
+    details: [`its log: ${projectPaths(place.projectDir).agentLog}`],
+  });
 }
 
 const startTries = 5;
@@ -71,10 +73,18 @@ async function startAgent(place: AgentPlace, runDir: string): Promise<void> {
   closeSync(openLockFile(place.projectDir)); // makes the state folder, or says why it may not be used
   const old = state?.sandbox?.holder;
   let fresh: Holder | undefined;
-  if (!isAlive(old)) fresh = await startHolder(map, { namespaces: ['net', 'mount'], label: `tsv:${place.projectName}` });
+  if (!isAlive(old))
+    fresh = await startHolder(map, { namespaces: ['net', 'mount'], label: `tsv:${place.projectName}` });
   const holder = isAlive(old) ? old : fresh?.process;
   if (holder === undefined) throw new TsvError('TSV_SANDBOX', 'the sandbox ended at once');
-  const config: AgentConfig = { projectDir: place.projectDir, projectName: place.projectName, runDir, storeDir: storeDir(place.env), holder, map };
+  const config: AgentConfig = {
+    projectDir: place.projectDir,
+    projectName: place.projectName,
+    runDir,
+    storeDir: storeDir(place.env),
+    holder,
+    map,
+  };
   try {
     await launchAgent(place.agentFile, config, place.env);
   } catch (error) {
@@ -86,7 +96,9 @@ async function startAgent(place: AgentPlace, runDir: string): Promise<void> {
 
 /** The agent runs as root of the sandbox's user namespace, with this user's groups (kvm), in the host's network. */
 async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.ProcessEnv): Promise<void> {
-  const enter = config.map.rooted ? [] : ['nsenter', '--user', '--preserve-credentials', '-t', String(config.holder.pid), '--'];
+  const enter = config.map.rooted
+    ? []
+    : ['nsenter', '--user', '--preserve-credentials', '-t', String(config.holder.pid), '--'];
   const [file = process.execPath, ...args] = [...enter, process.execPath, '--enable-source-maps', agentFile];
   const log = openSync(projectPaths(config.projectDir).agentLog, 'a', 0o600);
   const child = spawn(file, args, {
@@ -94,7 +106,11 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
     cwd: '/',
     stdio: ['pipe', log, log, 'pipe'],
     // An ordinary user's PATH lacks the folders of ip, nft and dnsmasq.
-    env: { ...env, PATH: `${env['PATH'] ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`, TSV_ID: `tsv:${config.projectName}` },
+    env: {
+      ...env,
+      PATH: `${env.PATH ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`,
+      TSV_ID: `tsv:${config.projectName}`,
+    },
   });
   closeSync(log);
   child.stdin?.on('error', () => {});
@@ -103,7 +119,11 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
   await new Promise<void>((resolve, reject) => {
     let text = '';
     const fail = (message: string, details: string[] = []) =>
-      reject(new TsvError('TSV_AGENT', message, { details: [...details, `its log: ${projectPaths(config.projectDir).agentLog}`] }));
+      reject(
+        new TsvError('TSV_AGENT', message, {
+          details: [...details, `its log: ${projectPaths(config.projectDir).agentLog}`],
+        }),
+      );
     child.once('error', (error) => fail(`the project's agent could not be started: ${error.message}`));
     child.once('exit', (code, signal) => fail("the project's agent ended at once", [signal ?? `exit code ${code}`]));
     ready?.on('data', (data: Buffer) => {

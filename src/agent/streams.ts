@@ -2,16 +2,23 @@ import type { Socket } from 'node:net';
 import { toTsvError } from '../model/errors.ts';
 import type { ExecSession } from '../model/provider.ts';
 import { couple } from '../net/forwards.ts';
-import { type Call, encodeFrame, frame, frameReader, type FrameType } from './protocol.ts';
+import { type Call, encodeFrame, type FrameType, frame, frameReader } from './protocol.ts';
 import type { Service } from './service.ts';
 
 type TakeRest = (handler: (rest: Buffer) => void) => void;
 
 /** Runs a command in a machine for a client; see protocol.ts for the frames. */
-export async function serveExec(socket: Socket, service: Service, call: Extract<Call, { do: 'exec' }>, started: () => void, takeRest: TakeRest): Promise<void> {
+export async function serveExec(
+  socket: Socket,
+  service: Service,
+  call: Extract<Call, { do: 'exec' }>,
+  started: () => void,
+  takeRest: TakeRest,
+): Promise<void> {
   const session = await service.exec(call.machine, call.request);
   started();
-  const send = (type: FrameType, content?: Buffer | string) => !socket.writable || socket.write(encodeFrame(type, content));
+  const send = (type: FrameType, content?: Buffer | string) =>
+    !socket.writable || socket.write(encodeFrame(type, content));
   const read = frameReader((type, content) => onFrame(session, type, content, socket));
   takeRest(read);
   socket.on('data', (chunk: Buffer) => {
@@ -70,7 +77,14 @@ function onFrame(session: ExecSession, type: number, content: Buffer, socket: So
 }
 
 /** Joins a client's connection with the machine's SSH server. */
-export async function serveConnect(socket: Socket, service: Service, machine: string, signal: AbortSignal, started: () => void, takeRest: TakeRest): Promise<void> {
+export async function serveConnect(
+  socket: Socket,
+  service: Service,
+  machine: string,
+  signal: AbortSignal,
+  started: () => void,
+  takeRest: TakeRest,
+): Promise<void> {
   const target = await service.openSsh(machine, signal);
   started();
   if (target.type === 'serve') {

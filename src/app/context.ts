@@ -6,6 +6,8 @@ import { Engine } from '../agent/engine.ts';
 import type { MachinePlaces, Providers } from '../agent/machines.ts';
 import { Service } from '../agent/service.ts';
 import type { AgentConfig } from '../agent/start.ts';
+import { TsvError } from '../model/errors.ts';
+import type { Requirement } from '../model/provider.ts';
 import { Forwards } from '../net/forwards.ts';
 import { Sandbox } from '../net/sandbox.ts';
 import { SocketFactory } from '../net/sockets.ts';
@@ -17,12 +19,10 @@ import { Journal } from '../state/journal.ts';
 import { projectPaths, runPaths } from '../state/paths.ts';
 import { newState, StateStore } from '../state/store.ts';
 import { findBuiltBox } from '../store/box/find.ts';
-import { builtFile } from './place.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
-import { TsvError } from '../model/errors.ts';
-import type { Requirement } from '../model/provider.ts';
+import { builtFile } from './place.ts';
 
 /** The agent, put together: the only place that knows every part. */
 export function createAgent(config: AgentConfig) {
@@ -30,7 +30,13 @@ export function createAgent(config: AgentConfig) {
   const paths = projectPaths(projectDir);
   const run = runPaths(runDir);
   const store = StateStore.open(projectDir, () => newState(projectDir, config.projectName));
-  const sandbox = new Sandbox({ holder: config.holder, map, projectId: store.current.projectId, projectName: store.current.projectName, runDir });
+  const sandbox = new Sandbox({
+    holder: config.holder,
+    map,
+    projectId: store.current.projectId,
+    projectName: store.current.projectName,
+    runDir,
+  });
   const sockets = new SocketFactory(sandbox.netns, builtFile('sockets-worker.js'));
   const forwards = new Forwards();
   const places: MachinePlaces = {
@@ -56,7 +62,8 @@ export function createAgent(config: AgentConfig) {
     container: createNamespaceProvider({
       map,
       userns: `/proc/${config.holder.pid}/ns/user`,
-      connect: (context, pid) => sandbox.connectContainer(context.machine.name, pid, context.addresses, store.current.networks),
+      connect: (context, pid) =>
+        sandbox.connectContainer(context.machine.name, pid, context.addresses, store.current.networks),
       dial: (netns, port) => sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
     }),
   };
@@ -71,7 +78,12 @@ export function createAgent(config: AgentConfig) {
     writeNote: (note) => writeFileSync(paths.tsfileNote, `${JSON.stringify(note)}\n`, { mode: 0o600 }),
     sshServer: async (machine, transport) => {
       const identity = readIdentity(join(paths.machineDir(machine), 'identity'));
-      return createContainerSshServer({ hostKey: identity.host.privateKey, authorizedKey: identity.login.publicKey, transport, defaultUser: 'root' });
+      return createContainerSshServer({
+        hostKey: identity.host.privateKey,
+        authorizedKey: identity.login.publicKey,
+        transport,
+        defaultUser: 'root',
+      });
     },
   });
   return {
@@ -87,7 +99,14 @@ export function createAgent(config: AgentConfig) {
   };
 }
 
-const signalNumbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGTERM: 15, SIGKILL: 9, SIGINT: 2, SIGHUP: 1, SIGSTOP: 19, SIGCONT: 18 };
+const signalNumbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = {
+  SIGTERM: 15,
+  SIGKILL: 9,
+  SIGINT: 2,
+  SIGHUP: 1,
+  SIGSTOP: 19,
+  SIGCONT: 18,
+};
 
 /** What the providers say of this host. Changes nothing. */
 export async function probeProviders(options: { map: UserMap; storeDir: string }): Promise<readonly Requirement[]> {
@@ -98,6 +117,11 @@ export async function probeProviders(options: { map: UserMap; storeDir: string }
     ssh: unused,
     cacheDir: options.storeDir,
   });
-  const namespace = createNamespaceProvider({ map: options.map, userns: '/proc/self/ns/user', connect: unused, dial: unused });
+  const namespace = createNamespaceProvider({
+    map: options.map,
+    userns: '/proc/self/ns/user',
+    connect: unused,
+    dial: unused,
+  });
   return (await Promise.all([kvm.probe(), namespace.probe()])).flat();
 }

@@ -1,6 +1,6 @@
 import type { Requirement } from '../model/provider.ts';
-import { readUserMap } from '../sys/userns.ts';
 import { storeDir } from '../state/paths.ts';
+import { readUserMap } from '../sys/userns.ts';
 import { hostRequirements } from './host.ts';
 import type { Place } from './place.ts';
 

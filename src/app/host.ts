@@ -6,9 +6,10 @@ import type { Requirement } from '../model/provider.ts';
 import { readUserMap } from '../sys/userns.ts';
 import programs from './host-programs.json' with { type: 'json' };
 
-const searchPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
+const searchPath = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
 
-const isInstalled = (program: string): boolean => searchPath.split(':').some((dir) => isAllowed(`${dir}/${program}`, constants.X_OK));
+const isInstalled = (program: string): boolean =>
+  searchPath.split(':').some((dir) => isAllowed(`${dir}/${program}`, constants.X_OK));
 
 function isAllowed(path: string, mode: number): boolean {
   try {
@@ -60,8 +61,16 @@ function userNamespaces(uid: number): Requirement {
     ...(uid === 0
       ? []
       : [
-          { file: '/proc/sys/kernel/unprivileged_userns_clone', off: '0', mend: 'sudo sysctl -w kernel.unprivileged_userns_clone=1' },
-          { file: '/proc/sys/kernel/apparmor_restrict_unprivileged_userns', off: '1', mend: 'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' },
+          {
+            file: '/proc/sys/kernel/unprivileged_userns_clone',
+            off: '0',
+            mend: 'sudo sysctl -w kernel.unprivileged_userns_clone=1',
+          },
+          {
+            file: '/proc/sys/kernel/apparmor_restrict_unprivileged_userns',
+            off: '1',
+            mend: 'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
+          },
         ]),
   ];
   const off = switches.find(({ file, off }) => read(file) === off);
@@ -77,7 +86,11 @@ function tunDevice(): Requirement {
     description: 'network interfaces of virtual machines and of the way out',
     ok,
     required: true,
-    detail: ok ? '/dev/net/tun can be opened' : existsSync('/dev/net/tun') ? '/dev/net/tun may not be opened by you' : '/dev/net/tun is not there',
+    detail: ok
+      ? '/dev/net/tun can be opened'
+      : existsSync('/dev/net/tun')
+        ? '/dev/net/tun may not be opened by you'
+        : '/dev/net/tun is not there',
     mend: existsSync('/dev/net/tun') ? 'sudo chmod 0666 /dev/net/tun' : 'sudo modprobe tun',
   };
 }
@@ -86,17 +99,23 @@ function tunDevice(): Requirement {
 export function requireHost(kinds: readonly MachineKind[]): void {
   const missing = hostRequirements(kinds).filter((requirement) => requirement.required && !requirement.ok);
   if (missing.length === 0) return;
-  throw new TsvError('TSV_HOST_MISSING', `this host lacks ${missing.length === 1 ? 'something' : `${missing.length} things`} that tsv needs`, {
-    details: missing.map((requirement) => `${requirement.detail} (${requirement.description})`),
-    hint: mendCommands(missing).join('\n'),
-  });
+  throw new TsvError(
+    'TSV_HOST_MISSING',
+    `this host lacks ${missing.length === 1 ? 'something' : `${missing.length} things`} that tsv needs`,
+    {
+      details: missing.map((requirement) => `${requirement.detail} (${requirement.description})`),
+      hint: mendCommands(missing).join('\n'),
+    },
+  );
 }
 
 /** One command per line, all packages in one. */
 export function mendCommands(requirements: readonly Requirement[]): string[] {
   const install = 'sudo apt-get install -y --no-install-recommends ';
   const mends = requirements.filter((requirement) => !requirement.ok).flatMap((requirement) => requirement.mend ?? []);
-  const packages = new Set(mends.filter((mend) => mend.startsWith(install)).flatMap((mend) => mend.slice(install.length).split(' ')));
+  const packages = new Set(
+    mends.filter((mend) => mend.startsWith(install)).flatMap((mend) => mend.slice(install.length).split(' ')),
+  );
   const others = new Set(mends.filter((mend) => !mend.startsWith(install)));
   return [...(packages.size === 0 ? [] : [`${install}${[...packages].join(' ')}`]), ...others];
 }

@@ -37,7 +37,8 @@ export async function printLogs(files: readonly LogFile[], options: { tail?: num
       continue;
     }
     const print = linePrinter(prefix, options.write);
-    for (const part of parts) for await (const chunk of createReadStream(part, { encoding: 'utf8' })) print(chunk as string);
+    for (const part of parts)
+      for await (const chunk of createReadStream(part, { encoding: 'utf8' })) print(chunk as string);
     print.end();
   }
 }

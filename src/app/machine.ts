@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import { ensureAgent } from '../agent/start.ts';
 import { openAgent } from '../agent/client.ts';
+import { ensureAgent } from '../agent/start.ts';
 import { TsvError } from '../model/errors.ts';
 import type { MachineState, State } from '../model/state.ts';
 import { existingRunDir, runPaths } from '../state/paths.ts';
@@ -23,7 +23,11 @@ export async function knownMachine(place: Place, name: string): Promise<KnownMac
   const [{ resolveTargets }, project] = await Promise.all([import('../plan/targets.ts'), load(place)]);
   const [first, ...others] = resolveTargets([name], project.machines);
   if (first !== undefined && (first !== name || others.length > 0)) {
-    throw new TsvError('TSV_UNKNOWN_MACHINE', `${name} is ${others.length + 1} machines: ${[first, ...others].join(', ')}`, { hint: `name one of them` });
+    throw new TsvError(
+      'TSV_UNKNOWN_MACHINE',
+      `${name} is ${others.length + 1} machines: ${[first, ...others].join(', ')}`,
+      { hint: `name one of them` },
+    );
   }
   throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
 }
@@ -31,8 +35,12 @@ export async function knownMachine(place: Place, name: string): Promise<KnownMac
 /** A connection to the agent of a machine that runs. */
 export async function machineAgent(place: Place, name: string): Promise<Socket> {
   const { projectDir, state, record } = await knownMachine(place, name);
-  if (!isAlive(record.process)) throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+  if (!isAlive(record.process))
+    throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
   const runDir = existingRunDir(projectDir, place.env);
   const running = runDir === undefined ? undefined : await openAgent(runPaths(runDir).agentSocket);
-  return running ?? ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('agent.js'), env: place.env });
+  return (
+    running ??
+    ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('agent.js'), env: place.env })
+  );
 }

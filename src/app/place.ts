@@ -34,7 +34,10 @@ export function findProjectDir(place: Place): string {
     if (tsfileNames.some((name) => existsSync(join(dir, name))) || existsSync(projectPaths(dir).stateFile)) return dir;
     if (dirname(dir) === dir) break;
   }
-  throw new TsvError('TSV_NO_TSFILE', 'no Tsfile.yaml in this folder or above it', { details: [`looked from ${resolve(place.cwd)}`], hint: 'tsv init' });
+  throw new TsvError('TSV_NO_TSFILE', 'no Tsfile.yaml in this folder or above it', {
+    details: [`looked from ${resolve(place.cwd)}`],
+    hint: 'tsv init',
+  });
 }
 
 /** The Tsfile, checked. The parser is loaded only here. */

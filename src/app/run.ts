@@ -22,7 +22,9 @@ export interface RunOptions {
 }
 
 /** `tsv up` and `tsv reload`. */
-export async function bringUp(options: RunOptions & { readonly command: 'up' | 'reload'; readonly provision: boolean | 'force' }): Promise<RunResult> {
+export async function bringUp(
+  options: RunOptions & { readonly command: 'up' | 'reload'; readonly provision: boolean | 'force' },
+): Promise<RunResult> {
   const { place, command, targets, provision } = options;
   const project = await load(place);
   const state = readState(project.dir);
@@ -30,31 +32,53 @@ export async function bringUp(options: RunOptions & { readonly command: 'up' | '
   const plan = reconcile({ command, wanted: project, observation: observe(state), targets, options: { provision } });
   if (plan.nodes.length === 0) {
     // Machines run on without their agent; their forwards do not.
-    if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process))) (await agentOf(options, project.dir, project.name)).destroy();
+    if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process)))
+      (await agentOf(options, project.dir, project.name)).destroy();
     return { plan };
   }
   const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));
   requireHost(project.machines.filter(({ name }) => missing.includes(name)).map(({ kind }) => kind));
   const boxes = await resolveBoxes(project, missing, options);
-  return viaAgent(options, project.dir, project.name, { command, project, targets, provision, boxes, note: noteOf(project) });
+  return viaAgent(options, project.dir, project.name, {
+    command,
+    project,
+    targets,
+    provision,
+    boxes,
+    note: noteOf(project),
+  });
 }
 
 export async function provision(options: RunOptions & { readonly only?: string }): Promise<RunResult> {
   const project = await load(options.place);
-  const command = { command: 'provision', project, targets: options.targets, ...(options.only === undefined ? {} : { only: options.only }) } as const;
-  reconcile({ command: 'provision', wanted: project, observation: observe(readState(project.dir)), targets: options.targets, options: options.only === undefined ? {} : { only: options.only } });
+  const command = {
+    command: 'provision',
+    project,
+    targets: options.targets,
+    ...(options.only === undefined ? {} : { only: options.only }),
+  } as const;
+  reconcile({
+    command: 'provision',
+    wanted: project,
+    observation: observe(readState(project.dir)),
+    targets: options.targets,
+    options: options.only === undefined ? {} : { only: options.only },
+  });
   return viaAgent(options, project.dir, project.name, command);
 }
 
 /** `tsv halt` and `tsv destroy`: from the state, whatever became of the Tsfile. */
-export async function takeDown(options: RunOptions & { readonly command: 'halt' | 'destroy'; readonly force: boolean }): Promise<RunResult> {
+export async function takeDown(
+  options: RunOptions & { readonly command: 'halt' | 'destroy'; readonly force: boolean },
+): Promise<RunResult> {
   const { command, targets, force } = options;
   const dir = findProjectDir(options.place);
   const state = readState(dir);
   // Names of machines that were never made are known from the Tsfile alone, if it can be read.
   const wanted = targets.every((name) => state?.machines[name] !== undefined) ? undefined : await load(options.place);
   const plan = reconcile({ command, wanted, observation: observe(state), targets });
-  if (plan.nodes.length === 0 && !(command === 'destroy' && targets.length === 0 && state !== undefined)) return { plan };
+  if (plan.nodes.length === 0 && !(command === 'destroy' && targets.length === 0 && state !== undefined))
+    return { plan };
   return viaAgent(options, dir, state?.projectName ?? 'project', { command, project: undefined, targets, force });
 }
 
@@ -62,21 +86,29 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
   for (;;) {
     const socket = await agentOf(options, dir, name);
     try {
-      return await callAgent<RunResult>(socket, { do: 'run', command, parallel: options.parallel }, { command: options.commandLine, emit: options.emit, signal: options.signal });
+      return await callAgent<RunResult>(
+        socket,
+        { do: 'run', command, parallel: options.parallel },
+        { command: options.commandLine, emit: options.emit, signal: options.signal },
+      );
     } catch (error) {
       if (!(error instanceof AgentLeaving)) throw error; // else it has stopped listening: the next one is another
     }
   }
 }
 
-
 const agentOf = (options: RunOptions, projectDir: string, projectName: string) =>
   ensureAgent({ projectDir, projectName, agentFile: builtFile('agent.js'), env: options.place.env });
 
 /** Boxes are built here, as the user, before the agent works. The code for it loads only when a machine is to be made. */
-async function resolveBoxes(project: Project, names: readonly string[], options: RunOptions): Promise<Record<string, string>> {
+async function resolveBoxes(
+  project: Project,
+  names: readonly string[],
+  options: RunOptions,
+): Promise<Record<string, string>> {
   const wanted = new Map<string, { box: string; kind: MachineKind }>();
-  for (const { name, box, kind } of project.machines) if (names.includes(name)) wanted.set(boxKey(box, kind), { box, kind });
+  for (const { name, box, kind } of project.machines)
+    if (names.includes(name)) wanted.set(boxKey(box, kind), { box, kind });
   if (wanted.size === 0) return {};
   const { ensureBoxes } = await import('./box.ts');
   return ensureBoxes(options.place, [...wanted.values()], options.emit, options.signal);

@@ -13,14 +13,22 @@ export async function sshConfigText(place: Place, names: readonly string[]): Pro
   const projectDir = findProjectDir(place);
   const state = readState(projectDir);
   const specs = Object.values(state?.machines ?? {}).map(({ spec }) => spec);
-  if (state === undefined || specs.length === 0) throw new TsvError('TSV_NOT_RUNNING', 'no machine exists yet', { hint: 'tsv up' });
+  if (state === undefined || specs.length === 0)
+    throw new TsvError('TSV_NOT_RUNNING', 'no machine exists yet', { hint: 'tsv up' });
   const chosen = names.length === 0 ? specs.map(({ name }) => name) : resolveTargets(names, specs);
   const machines = chosen.map((name) => {
     const { identityFile, hostKey } = state.machines[name]?.provider ?? {};
-    if (typeof identityFile !== 'string' || typeof hostKey !== 'string') throw new TsvError('TSV_NOT_RUNNING', `${name} has no keys yet`, { hint: `tsv up ${name}` });
+    if (typeof identityFile !== 'string' || typeof hostKey !== 'string')
+      throw new TsvError('TSV_NOT_RUNNING', `${name} has no keys yet`, { hint: `tsv up ${name}` });
     const knownHostsFile = join(projectPaths(projectDir).machineDir(name), 'known_hosts');
     writeFileSync(knownHostsFile, `${knownHostsLine([`${name}.${state.projectName}`], hostKey)}\n`, { mode: 0o600 });
-    return { name, user: 'root', identityFile, knownHostsFile, proxyCommand: [process.execPath, builtFile('tsv.js'), '-C', projectDir, 'ssh-proxy', name] };
+    return {
+      name,
+      user: 'root',
+      identityFile,
+      knownHostsFile,
+      proxyCommand: [process.execPath, builtFile('tsv.js'), '-C', projectDir, 'ssh-proxy', name],
+    };
   });
   return sshConfig({ project: state.projectName, machines });
 }

@@ -1,7 +1,7 @@
 import type { MachineKind } from '../model/project.ts';
 import type { Observed, State } from '../model/state.ts';
-import { observe } from '../state/observe.ts';
 import { type LockHolder, readHolder } from '../state/lock.ts';
+import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
 import { findProjectDir, forwardText, load, noteOf, type Place, readTsfileNote, type TsfileNote } from './place.ts';
 
@@ -39,12 +39,24 @@ export async function projectStatus(place: Place): Promise<ProjectStatus> {
     project: state?.projectName ?? note?.project ?? '',
     dir,
     machines: [
-      ...Object.keys(state?.machines ?? {}).map((name) => describe(state, name, observation.machines[name] ?? { state: 'absent' }, note)),
+      ...Object.keys(state?.machines ?? {}).map((name) =>
+        describe(state, name, observation.machines[name] ?? { state: 'absent' }, note),
+      ),
       ...(note?.machines ?? [])
         .filter(({ name }) => !known.has(name))
-        .map(({ name, kind, forwards }): MachineStatus => ({ machine: name, kind, state: 'not created', addresses: {}, forwards })),
+        .map(
+          ({ name, kind, forwards }): MachineStatus => ({
+            machine: name,
+            kind,
+            state: 'not created',
+            addresses: {},
+            forwards,
+          }),
+        ),
     ].sort(inOrderOf(note?.machines.map(({ name }) => name) ?? [])),
-    ...(holder !== undefined && isCommand(holder) ? { inProgress: { pid: holder.pid, command: holder.command, since: holder.since } } : {}),
+    ...(holder !== undefined && isCommand(holder)
+      ? { inProgress: { pid: holder.pid, command: holder.command, since: holder.since } }
+      : {}),
   };
 }
 
@@ -60,12 +72,20 @@ async function wanted(place: Place): Promise<TsfileNote | undefined> {
   }
 }
 
-const inOrderOf = (names: readonly string[]) => (a: MachineStatus, b: MachineStatus) => rank(names, a.machine) - rank(names, b.machine);
-const rank = (names: readonly string[], name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
+const inOrderOf = (names: readonly string[]) => (a: MachineStatus, b: MachineStatus) =>
+  rank(names, a.machine) - rank(names, b.machine);
+const rank = (names: readonly string[], name: string): number =>
+  names.includes(name) ? names.indexOf(name) : names.length;
 
-function describe(state: State | undefined, name: string, observed: Observed, note: TsfileNote | undefined): MachineStatus {
+function describe(
+  state: State | undefined,
+  name: string,
+  observed: Observed,
+  note: TsfileNote | undefined,
+): MachineStatus {
   const record = state?.machines[name];
-  if (record === undefined) return { machine: name, kind: 'container', state: 'not created', addresses: {}, forwards: [] };
+  if (record === undefined)
+    return { machine: name, kind: 'container', state: 'not created', addresses: {}, forwards: [] };
   const steps = note?.machines.find((machine) => machine.name === name)?.steps ?? Object.keys(record.steps);
   const done = steps.filter((step) => record.steps[step] !== undefined).length;
   return {

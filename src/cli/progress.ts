@@ -1,7 +1,7 @@
 import type { Emit } from '../model/events.ts';
+import type { Session } from './program.ts';
 import { createProgress, progressMode } from './render/progress.ts';
 import { readTerminal } from './render/terminal.ts';
-import type { Session } from './program.ts';
 
 /**
  * Runs work that reports events, shows them, and lets Ctrl-C interrupt it: once cleanly, a second time at once.
@@ -21,7 +21,7 @@ export async function withProgress<T>(
   process.on('SIGTERM', onSignal);
   const stream = options.json === true ? session.stdout : session.stderr;
   const terminal = readTerminal(stream, session.place.env);
-  const mode = progressMode(terminal, { ...options, ci: Boolean(session.place.env['CI']) });
+  const mode = progressMode(terminal, { ...options, ci: Boolean(session.place.env.CI) });
   const progress = createProgress({ mode, stream, terminal });
   try {
     const result = await work((event) => progress.emit(event), abort.signal);

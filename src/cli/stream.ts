@@ -23,7 +23,7 @@ export async function runInMachine(session: Session, name: string, options: RunI
     user: options.user,
     env: options.env,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.terminal ? { pty: { ...size(), term: session.place.env['TERM'] ?? 'xterm' } } : {}),
+    ...(options.terminal ? { pty: { ...size(), term: session.place.env.TERM ?? 'xterm' } } : {}),
   };
   const { socket, rest } = await openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
   const onResize = () => socket.write(encodeFrame(frame.resize, JSON.stringify(size())));
@@ -57,7 +57,9 @@ export async function runInMachine(session: Session, name: string, options: RunI
         }
       });
       socket.on('end', () => socket.destroy());
-      socket.on('close', () => reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })));
+      socket.on('close', () =>
+        reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })),
+      );
       socket.on('data', read);
       read(rest);
       socket.resume();

@@ -15,13 +15,15 @@ export function parseAddress(text: string): number {
   return parts.reduce((value, part) => value * 256 + part, 0);
 }
 
-export const formatAddress = (value: number): string => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
+export const formatAddress = (value: number): string =>
+  [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 
 /** `10.77.1.0/24`; bits behind the prefix are dropped. */
 export function parseSubnet(text: string): Subnet {
   const [address = '', prefixText = ''] = text.split('/');
   const prefix = Number(prefixText);
-  if (prefixText === '' || !Number.isInteger(prefix) || prefix < 0 || prefix > 32) throw new TsvError('TSV_SUBNET', `'${text}' is not a subnet`);
+  if (prefixText === '' || !Number.isInteger(prefix) || prefix < 0 || prefix > 32)
+    throw new TsvError('TSV_SUBNET', `'${text}' is not a subnet`);
   const size = 2 ** (32 - prefix);
   return { base: Math.floor(parseAddress(address) / size) * size, prefix };
 }
@@ -45,7 +47,9 @@ export function chooseSubnet(key: string, taken: readonly Subnet[]): Subnet {
     const candidate = { base: parseAddress('10.64.0.0') + ((start + i) % count) * 256, prefix: 24 };
     if (!taken.some((other) => overlaps(candidate, other))) return candidate;
   }
-  throw new TsvError('TSV_SUBNET', 'no free subnet in 10.64.0.0/10', { hint: "give the network a 'subnet:' of its own" });
+  throw new TsvError('TSV_SUBNET', 'no free subnet in 10.64.0.0/10', {
+    hint: "give the network a 'subnet:' of its own",
+  });
 }
 
 /** The lowest free host address behind the gateway. @throws TSV_SUBNET when the subnet is full. */

@@ -21,7 +21,8 @@ export class Forwards {
   async ensure(machine: string, targets: readonly ForwardTarget[]): Promise<void> {
     const wanted = new Map(targets.map((target) => [keyOf(target.forward), target]));
     for (const [key, entry] of this.open) {
-      if (entry.target.machine === machine && wanted.get(key)?.forward.guestPort !== entry.target.forward.guestPort) await this.close(key);
+      if (entry.target.machine === machine && wanted.get(key)?.forward.guestPort !== entry.target.forward.guestPort)
+        await this.close(key);
     }
     for (const [key, target] of wanted) {
       const existing = this.open.get(key);
@@ -40,7 +41,9 @@ export class Forwards {
 
   /** Which forwards of a machine listen right now. */
   active(machine: string): Forward[] {
-    return [...this.open.values()].filter((entry) => entry.target.machine === machine).map((entry) => entry.target.forward);
+    return [...this.open.values()]
+      .filter((entry) => entry.target.machine === machine)
+      .map((entry) => entry.target.forward);
   }
 
   private async listen(key: string, target: ForwardTarget): Promise<void> {
@@ -102,9 +105,14 @@ function listenError(error: NodeJS.ErrnoException, target: ForwardTarget): TsvEr
     });
   }
   if (error.code === 'EACCES') {
-    return new TsvError('TSV_PORT_TAKEN', `${what} is not open to ordinary users`, { hint: 'use a port of 1024 or above' });
+    return new TsvError('TSV_PORT_TAKEN', `${what} is not open to ordinary users`, {
+      hint: 'use a port of 1024 or above',
+    });
   }
-  if (error.code === 'EADDRNOTAVAIL') return new TsvError('TSV_PORT_TAKEN', `${what}: this host has no address ${hostAddress}`, { hint: 'use 127.0.0.1 or 0.0.0.0' });
+  if (error.code === 'EADDRNOTAVAIL')
+    return new TsvError('TSV_PORT_TAKEN', `${what}: this host has no address ${hostAddress}`, {
+      hint: 'use 127.0.0.1 or 0.0.0.0',
+    });
   return new TsvError('TSV_PORT_TAKEN', `${what} cannot be used: ${error.message}`, { cause: error });
 }
 
@@ -129,7 +137,8 @@ export function portHolder(port: number): string | undefined {
     }
     for (const fd of fds) {
       try {
-        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`))) return `${readText(`/proc/${pid}/comm`).trim()} (pid ${pid})`;
+        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))
+          return `${readText(`/proc/${pid}/comm`).trim()} (pid ${pid})`;
       } catch {
         // The descriptor was closed meanwhile.
       }

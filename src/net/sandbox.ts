@@ -1,4 +1,14 @@
-import { chownSync, closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
@@ -25,7 +35,14 @@ import {
   tapsScript,
   uplinkDevice,
 } from './scripts.ts';
-import { chooseSlirpSubnet, chooseUplinkPair, hostNameServers, hostUplinkScript, removeHostUplinkScript, sandboxUplinkScript } from './uplink.ts';
+import {
+  chooseSlirpSubnet,
+  chooseUplinkPair,
+  hostNameServers,
+  hostUplinkScript,
+  removeHostUplinkScript,
+  sandboxUplinkScript,
+} from './uplink.ts';
 
 export interface SandboxOptions {
   readonly holder: ProcessRef;
@@ -73,7 +90,11 @@ export class Sandbox {
   }
 
   /** Starts a name server for these networks, in place of the one that runs. */
-  async ensureDns(networks: Networks, machines: readonly Named[], previous: ProcessRef | undefined): Promise<ProcessRef> {
+  async ensureDns(
+    networks: Networks,
+    machines: readonly Named[],
+    previous: ProcessRef | undefined,
+  ): Promise<ProcessRef> {
     const { map, holder, projectName } = this.options;
     if (signalProcess(previous, 9) && previous !== undefined) await waitExit(previous.pid);
     mkdirSync(this.dnsDir, { recursive: true, mode: 0o755 });
@@ -84,16 +105,30 @@ export class Sandbox {
     this.writeNames(machines);
     const config = dnsmasqConfig({
       networks: Object.values(networks),
-      files: { hosts: file('hosts'), dhcpHosts: file('dhcp'), resolv: file('resolv.conf'), pid: file('pid'), log: file('log') },
+      files: {
+        hosts: file('hosts'),
+        dhcpHosts: file('dhcp'),
+        resolv: file('resolv.conf'),
+        pid: file('pid'),
+        log: file('log'),
+      },
       domain: projectName,
     });
     writeFileSync(file('dnsmasq.conf'), config);
-    await mustRun([...enterPrefix(holder.pid, map.rooted ? ['user', 'net'] : ['net']), 'dnsmasq', `--conf-file=${file('dnsmasq.conf')}`], {
-      code: 'TSV_NETWORK',
-      message: 'the name server did not start',
-    });
+    await mustRun(
+      [
+        ...enterPrefix(holder.pid, map.rooted ? ['user', 'net'] : ['net']),
+        'dnsmasq',
+        `--conf-file=${file('dnsmasq.conf')}`,
+      ],
+      {
+        code: 'TSV_NETWORK',
+        message: 'the name server did not start',
+      },
+    );
     const ref = processRef(Number(readFileSync(file('pid'), 'utf8')));
-    if (ref === undefined) throw new TsvError('TSV_NETWORK', 'the name server ended at once', { details: [`see ${file('log')}`] });
+    if (ref === undefined)
+      throw new TsvError('TSV_NETWORK', 'the name server ended at once', { details: [`see ${file('log')}`] });
     return ref;
   }
 
@@ -126,42 +161,66 @@ export class Sandbox {
     const [ready, readyWrite] = pipe();
     try {
       const ref = await this.launch({
-        argv: ['slirp4netns', '--configure', '--mtu=65520', '--disable-host-loopback', `--cidr=${cidr}`, '--ready-fd=3', String(holder.pid), uplinkDevice],
+        argv: [
+          'slirp4netns',
+          '--configure',
+          '--mtu=65520',
+          '--disable-host-loopback',
+          `--cidr=${cidr}`,
+          '--ready-fd=3',
+          String(holder.pid),
+          uplinkDevice,
+        ],
         net: 'host',
         logFile: join(runDir, 'uplink.log'),
         fds: [readyWrite],
       });
       closeSync(readyWrite);
       if (!(await readyByte(ready))) {
-        throw new TsvError('TSV_NETWORK', 'the way out did not start', { details: [readFileSync(join(runDir, 'uplink.log'), 'utf8').trim().split('\n').at(-1) ?? ''] });
+        throw new TsvError('TSV_NETWORK', 'the way out did not start', {
+          details: [readFileSync(join(runDir, 'uplink.log'), 'utf8').trim().split('\n').at(-1) ?? ''],
+        });
       }
       return ref;
     } catch (error) {
-      throw error instanceof TsvError ? error : new TsvError('TSV_NETWORK', 'the way out did not start', { cause: error });
+      throw error instanceof TsvError
+        ? error
+        : new TsvError('TSV_NETWORK', 'the way out did not start', { cause: error });
     }
   }
 
   /** Cables and addresses of a container whose network namespace is that of `pid`. */
-  async connectContainer(machine: string, pid: number, addresses: readonly MachineAddress[], networks: Networks): Promise<void> {
+  async connectContainer(
+    machine: string,
+    pid: number,
+    addresses: readonly MachineAddress[],
+    networks: Networks,
+  ): Promise<void> {
     const bridges = Object.fromEntries(Object.values(networks).map((network) => [network.spec.name, network.bridge]));
     const failure = `the network of ${machine} could not be set up`;
     if (addresses.length > 0) await this.inSandbox(containerLinksScript(machine, pid, addresses, bridges), failure);
     const detailed = addresses.flatMap((address) => {
       const network = networks[address.network];
-      return network === undefined ? [] : [{ ...address, prefix: prefixOf(network), gateway: network.gateway, nat: network.spec.mode === 'nat' }];
+      return network === undefined
+        ? []
+        : [{ ...address, prefix: prefixOf(network), gateway: network.gateway, nat: network.spec.mode === 'nat' }];
     });
     await runScript(`/proc/${pid}/ns/net`, containerAddressesScript(detailed), failure);
   }
 
   async createTaps(machine: string, addresses: readonly MachineAddress[], networks: Networks): Promise<void> {
-    const taps = addresses.map((address, index) => ({ device: hostDevice('t', machine, index), bridge: networks[address.network]?.bridge ?? '' }));
+    const taps = addresses.map((address, index) => ({
+      device: hostDevice('t', machine, index),
+      bridge: networks[address.network]?.bridge ?? '',
+    }));
     if (taps.length > 0) await this.inSandbox(tapsScript(taps), `the network of ${machine} could not be set up`);
   }
 
   /** A container's cables go with its namespace; a VM's taps are removed here. */
   async removeTaps(machine: string, addresses: readonly MachineAddress[]): Promise<void> {
     const devices = addresses.map((_, index) => hostDevice('t', machine, index));
-    if (devices.length > 0) await this.inSandbox(removeDevicesScript(devices), `the network of ${machine} could not be removed`);
+    if (devices.length > 0)
+      await this.inSandbox(removeDevicesScript(devices), `the network of ${machine} could not be removed`);
   }
 
   launch(request: LaunchRequest): Promise<ProcessRef> {

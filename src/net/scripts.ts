@@ -52,7 +52,10 @@ export function networksScript(networks: readonly NetworkState[], options: { fre
       '    icmp type echo-request accept',
       ...(bridges.length === 0
         ? []
-        : [`    iifname { ${bridges.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`, `    iifname { ${bridges.join(', ')} } udp dport 67 accept`]),
+        : [
+            `    iifname { ${bridges.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`,
+            `    iifname { ${bridges.join(', ')} } udp dport 67 accept`,
+          ]),
       '  }',
       '  chain postrouting {',
       '    type nat hook postrouting priority 100;',
@@ -73,7 +76,12 @@ export const hostDevice = (kind: 'c' | 't', machine: string, index: number): str
   `${kind}${createHash('sha256').update(machine).digest('hex').slice(0, 10)}-${index}`;
 
 /** In the sandbox: one veth pair per attachment, the far end made directly inside the container's namespace. */
-export function containerLinksScript(machine: string, pid: number, addresses: readonly MachineAddress[], bridges: Readonly<Record<string, string>>): string {
+export function containerLinksScript(
+  machine: string,
+  pid: number,
+  addresses: readonly MachineAddress[],
+  bridges: Readonly<Record<string, string>>,
+): string {
   return ipBatch(
     addresses.flatMap((address, index) => {
       const device = hostDevice('c', machine, index);
@@ -86,7 +94,9 @@ export function containerLinksScript(machine: string, pid: number, addresses: re
 }
 
 /** In the container's network namespace: addresses, and the default route through the first nat network. */
-export function containerAddressesScript(addresses: readonly (MachineAddress & { readonly prefix: number; readonly gateway: string; readonly nat: boolean })[]): string {
+export function containerAddressesScript(
+  addresses: readonly (MachineAddress & { readonly prefix: number; readonly gateway: string; readonly nat: boolean })[],
+): string {
   const out = addresses.find((address) => address.nat);
   return [
     'for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null || :\n',
@@ -94,7 +104,10 @@ export function containerAddressesScript(addresses: readonly (MachineAddress & {
     'echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range 2>/dev/null || :\n',
     ipBatch([
       'link set lo up',
-      ...addresses.flatMap((address) => [`addr add ${address.address}/${address.prefix} brd + dev ${address.device}`, `link set ${address.device} up`]),
+      ...addresses.flatMap((address) => [
+        `addr add ${address.address}/${address.prefix} brd + dev ${address.device}`,
+        `link set ${address.device} up`,
+      ]),
       ...(out === undefined ? [] : [`route add default via ${out.gateway}`]),
     ]),
   ].join('');
@@ -103,16 +116,26 @@ export function containerAddressesScript(addresses: readonly (MachineAddress & {
 /** In the sandbox: one tap per attachment of a VM, before QEMU starts. Taps of an earlier run are kept. */
 export function tapsScript(taps: readonly { device: string; bridge: string }[]): string {
   return taps
-    .map(({ device, bridge }) => `ip link show ${device} >/dev/null 2>&1 || ip tuntap add dev ${device} mode tap\nip link set ${device} master ${bridge} up\n`)
+    .map(
+      ({ device, bridge }) =>
+        `ip link show ${device} >/dev/null 2>&1 || ip tuntap add dev ${device} mode tap\nip link set ${device} master ${bridge} up\n`,
+    )
     .join('');
 }
 
-export const removeDevicesScript = (devices: readonly string[]): string => devices.map((device) => `ip link del ${device} 2>/dev/null || :\n`).join('');
+export const removeDevicesScript = (devices: readonly string[]): string =>
+  devices.map((device) => `ip link del ${device} 2>/dev/null || :\n`).join('');
 
 /** A name server for all machines. Reads its names again on SIGHUP. */
 export function dnsmasqConfig(options: {
   readonly networks: readonly NetworkState[];
-  readonly files: { readonly hosts: string; readonly dhcpHosts: string; readonly resolv: string; readonly pid: string; readonly log: string };
+  readonly files: {
+    readonly hosts: string;
+    readonly dhcpHosts: string;
+    readonly resolv: string;
+    readonly pid: string;
+    readonly log: string;
+  };
   readonly domain: string;
 }): string {
   return [
@@ -142,7 +165,9 @@ export function dnsmasqConfig(options: {
     ...options.networks.flatMap((network) => [
       `dhcp-range=set:${network.bridge},${network.subnet.split('/')[0]},static,infinite`,
       // An isolated network has a name server, and no way out.
-      network.spec.mode === 'nat' ? `dhcp-option=tag:${network.bridge},option:router,${network.gateway}` : `dhcp-option=tag:${network.bridge},option:router`,
+      network.spec.mode === 'nat'
+        ? `dhcp-option=tag:${network.bridge},option:router,${network.gateway}`
+        : `dhcp-option=tag:${network.bridge},option:router`,
       `dhcp-option=tag:${network.bridge},option:dns-server,${network.gateway}`,
     ]),
     '',
@@ -161,7 +186,9 @@ export function hostsFile(machines: readonly Named[], domain: string): string {
   return machines
     .flatMap((machine) =>
       machine.addresses.map((address) => {
-        const names = new Set([machine.name, machine.hostname, machine.group].flatMap((name) => [name, `${name}.${domain}`]));
+        const names = new Set(
+          [machine.name, machine.hostname, machine.group].flatMap((name) => [name, `${name}.${domain}`]),
+        );
         return `${address.address} ${[...names].join(' ')}\n`;
       }),
     )
@@ -169,5 +196,9 @@ export function hostsFile(machines: readonly Named[], domain: string): string {
 }
 
 export function dhcpHostsFile(machines: readonly Named[]): string {
-  return machines.flatMap((machine) => machine.addresses.map((address) => `${address.mac},${address.address},${machine.hostname},infinite\n`)).join('');
+  return machines
+    .flatMap((machine) =>
+      machine.addresses.map((address) => `${address.mac},${address.address},${machine.hostname},infinite\n`),
+    )
+    .join('');
 }

@@ -47,13 +47,16 @@ export class SocketFactory {
   async dial(host: string, port: number, options: { timeoutMs?: number; netns?: string } = {}): Promise<Socket> {
     const fd = await this.socket(options.netns);
     // manualStart: reading starts with the connection, not before.
-    const socket = new Socket({ fd, allowHalfOpen: true, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
+    const socket = new Socket({ fd, allowHalfOpen: true, manualStart: true } as ConstructorParameters<
+      typeof Socket
+    >[0]);
     return new Promise((resolve, reject) => {
       const fail = (why: string) => {
         socket.destroy();
         reject(new TsvError('TSV_NETWORK', `no connection to ${host}:${port}: ${why}`));
       };
-      const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => fail('timed out'), options.timeoutMs);
+      const timer =
+        options.timeoutMs === undefined ? undefined : setTimeout(() => fail('timed out'), options.timeoutMs);
       const onError = (error: NodeJS.ErrnoException) => {
         clearTimeout(timer);
         fail(error.code ?? error.message);

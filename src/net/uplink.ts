@@ -24,13 +24,18 @@ export function chooseUplinkPair(projectId: string, taken: readonly Subnet[]): {
   const start = createHash('sha256').update(projectId).digest().readUInt32BE(8) % count;
   for (let i = 0; i < count; i++) {
     const subnet = { base: parseAddress('100.64.0.0') + ((start + i) % count) * 4, prefix: 30 };
-    if (!taken.some((other) => overlaps(subnet, other))) return { host: formatAddress(subnet.base + 1), sandbox: formatAddress(subnet.base + 2) };
+    if (!taken.some((other) => overlaps(subnet, other)))
+      return { host: formatAddress(subnet.base + 1), sandbox: formatAddress(subnet.base + 2) };
   }
   throw new Error('unreachable: a million pairs are taken');
 }
 
 /** On the host, as root. */
-export function hostUplinkScript(projectId: string, pair: { host: string; sandbox: string }, holderPid: number): string {
+export function hostUplinkScript(
+  projectId: string,
+  pair: { host: string; sandbox: string },
+  holderPid: number,
+): string {
   const { device, table } = hostNames(projectId);
   return [
     `ip link del ${device} 2>/dev/null || :`,
@@ -90,7 +95,9 @@ export function hostNameServers(read: (file: string) => string = (file) => readF
     } catch {
       continue; // that file is not there on this host
     }
-    const servers = [...text.matchAll(/^nameserver\s+(\S+)/gm)].map((match) => match[1] ?? '').filter((server) => isIPv4(server) && !server.startsWith('127.'));
+    const servers = [...text.matchAll(/^nameserver\s+(\S+)/gm)]
+      .map((match) => match[1] ?? '')
+      .filter((server) => isIPv4(server) && !server.startsWith('127.'));
     if (servers.length > 0) return servers;
   }
   return [];
@@ -99,6 +106,8 @@ export function hostNameServers(read: (file: string) => string = (file) => readF
 /** Subnets that slirp4netns may use for itself, in the order of preference: none is ever routed by its owners (RFC 5737). */
 export function chooseSlirpSubnet(taken: readonly Subnet[]): { cidr: string; nameServer: string } {
   const candidates = ['198.51.100.0', '203.0.113.0', '192.0.2.0', '10.0.2.0'];
-  const free = candidates.find((base) => !taken.some((other) => overlaps({ base: parseAddress(base), prefix: 24 }, other))) ?? '10.0.2.0';
+  const free =
+    candidates.find((base) => !taken.some((other) => overlaps({ base: parseAddress(base), prefix: 24 }, other))) ??
+    '10.0.2.0';
   return { cidr: `${free}/24`, nameServer: formatAddress(parseAddress(free) + 3) };
 }

@@ -13,14 +13,22 @@ export function observe(state: State | undefined, checks: Checks = { isAlive }):
   return {
     state,
     machines: Object.fromEntries(
-      Object.entries(state.machines).map(([name, entry]) => [name, observeMachine(entry, sandboxAlive, state.sandbox?.holder, checks)]),
+      Object.entries(state.machines).map(([name, entry]) => [
+        name,
+        observeMachine(entry, sandboxAlive, state.sandbox?.holder, checks),
+      ]),
     ),
     sandboxAlive,
     servicesAlive: sandboxAlive && servicesAlive(state, checks),
   };
 }
 
-function observeMachine(entry: MachineState, sandboxAlive: boolean, holder: ProcessRef | undefined, checks: Checks): Observed {
+function observeMachine(
+  entry: MachineState,
+  sandboxAlive: boolean,
+  holder: ProcessRef | undefined,
+  checks: Checks,
+): Observed {
   if (entry.process === undefined) return { state: 'stopped', unexpectedly: false };
   if (!checks.isAlive(entry.process)) return { state: 'stopped', unexpectedly: true };
   const moved = entry.holder !== undefined && entry.holder.pid !== holder?.pid;

@@ -1,4 +1,13 @@
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** Limits of one machine. */
@@ -101,7 +110,11 @@ function enableController(base: string, path: string, controller: Controller): v
 }
 
 /** Files and values, in the order in which they can be written. */
-export function settings(controller: Controller, version: 1 | 2, limits: Limits): readonly (readonly [file: string, value: string])[] {
+export function settings(
+  controller: Controller,
+  version: 1 | 2,
+  limits: Limits,
+): readonly (readonly [file: string, value: string])[] {
   switch (controller) {
     case 'memory':
       return version === 2

@@ -1,6 +1,5 @@
-import { closeSync, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { accessSync, constants } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import type { LaunchRequest } from '../model/launch.ts';
 import type { ProcessRef } from '../model/state.ts';
@@ -61,7 +60,7 @@ export function signalProcess(ref: ProcessRef | undefined, signal: number): bool
 }
 
 /** The program's absolute path, looked up in PATH. @throws TSV_HOST_MISSING */
-export function findProgram(name: string, path = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`): string {
+export function findProgram(name: string, path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`): string {
   for (const candidate of name.includes('/') ? [name] : path.split(delimiter).map((dir) => join(dir, name))) {
     try {
       accessSync(candidate, constants.X_OK);
@@ -70,7 +69,9 @@ export function findProgram(name: string, path = `${process.env['PATH'] ?? ''}:/
       // Not here.
     }
   }
-  throw new TsvError('TSV_HOST_MISSING', `the program '${name}' is not installed`, { hint: 'tsv doctor names the package' });
+  throw new TsvError('TSV_HOST_MISSING', `the program '${name}' is not installed`, {
+    hint: 'tsv doctor names the package',
+  });
 }
 
 /** Where a launched process finds itself. */
@@ -93,14 +94,15 @@ export async function launchProcess(request: LaunchRequest, place: LaunchPlace):
   };
   try {
     const O_APPEND = 0o2000;
-    const output = request.logFile === undefined ? open('/dev/null', O.RDWR) : open(request.logFile, O.WRONLY | O.CREAT | O_APPEND);
+    const output =
+      request.logFile === undefined ? open('/dev/null', O.RDWR) : open(request.logFile, O.WRONLY | O.CREAT | O_APPEND);
     const extra = request.fds ?? [];
     const fds: Record<string, number> = { stdin: open('/dev/null', O.RDONLY), stdout: output, stderr: output };
     extra.forEach((fd, i) => {
       fds[`extra${i}`] = fd;
     });
-    if (place.netns !== undefined) fds['netns'] = open(place.netns, O.RDONLY);
-    if (place.userns !== undefined) fds['userns'] = open(place.userns, O.RDONLY);
+    if (place.netns !== undefined) fds.netns = open(place.netns, O.RDONLY);
+    if (place.userns !== undefined) fds.userns = open(place.userns, O.RDONLY);
     const steps: Step[] = [
       { call: 'setsid', args: [] },
       ...(place.netns === undefined ? [] : [{ call: 'setns', args: [{ fd: 'netns' }, CLONE.NEWNET] } satisfies Step]),

@@ -58,10 +58,14 @@ export async function mustRun(
     result = await run(argv, options);
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new TsvError(missing ? 'TSV_HOST_MISSING' : failure.code, missing ? `${failure.message}: the program '${argv[0]}' is not installed` : failure.message, {
-      cause,
-      hint: missing ? 'tsv doctor names the package' : failure.hint ?? '',
-    });
+    throw new TsvError(
+      missing ? 'TSV_HOST_MISSING' : failure.code,
+      missing ? `${failure.message}: the program '${argv[0]}' is not installed` : failure.message,
+      {
+        cause,
+        hint: missing ? 'tsv doctor names the package' : (failure.hint ?? ''),
+      },
+    );
   }
   if (result.code !== 0) {
     const last = (result.stderr || result.stdout).trimEnd().split('\n').slice(-8);

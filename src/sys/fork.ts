@@ -4,7 +4,16 @@ import { TsvError } from '../model/errors.ts';
 import { errnoName } from './errno.ts';
 import { O, SIGCHLD } from './flags.ts';
 import { allocate, loadCode, NR, syscall, trySyscall, withBytes } from './libc.ts';
-import { type Argument, fdNumber, firstFd, type Program, printStep, type Report, reportCodes, type Step } from './program.ts';
+import {
+  type Argument,
+  fdNumber,
+  firstFd,
+  type Program,
+  printStep,
+  type Report,
+  reportCodes,
+  type Step,
+} from './program.ts';
 
 /*
  * How a program runs:
@@ -102,7 +111,13 @@ export function pipe(): [read: number, write: number] {
   });
 }
 
-function watchStatus(pid: number, statusRead: number, goWrite: number, steps: ReadonlyMap<bigint, Step>, failure: StepFailure): ForkedChild {
+function watchStatus(
+  pid: number,
+  statusRead: number,
+  goWrite: number,
+  steps: ReadonlyMap<bigint, Step>,
+  failure: StepFailure,
+): ForkedChild {
   const waiting = new Map<number, { resolve: (value: number) => void; reject: (error: Error) => void }>();
   const arrived = new Map<number, number>();
   let failed: TsvError | undefined;
@@ -216,7 +231,14 @@ function layOut(program: Program): Image {
     slots.set(argument.result, slot);
     return 0n;
   };
-  const put = (at: number, nr: number, args: readonly Argument[], mode: number, as: string | undefined, target = 0n) => {
+  const put = (
+    at: number,
+    nr: number,
+    args: readonly Argument[],
+    mode: number,
+    as: string | undefined,
+    target = 0n,
+  ) => {
     bytes.writeBigInt64LE(BigInt(nr), at);
     args.forEach((argument, i) => {
       bytes.writeBigInt64LE(encode(argument, base + BigInt(at + 8 + 8 * i)), at + 8 + 8 * i);
@@ -249,7 +271,12 @@ function layOut(program: Program): Image {
   // The caller's part: block all signals (its handlers must not run in the child), clone, unblock, return the pid.
   const oldMask = place(new Uint8Array(8));
   const start = reserve(5 * stepBytes);
-  const [clone, jump, unblock, end] = [1, 2, 3, 4].map((i) => start + i * stepBytes) as [number, number, number, number];
+  const [clone, jump, unblock, end] = [1, 2, 3, 4].map((i) => start + i * stepBytes) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   put(start, NR.rt_sigprocmask, [2, { bytes: sigSetAll }, oldMask, 8], modes.may, undefined);
   put(clone, NR.clone, [SIGCHLD, 0, 0, 0, 0], modes.fork, '\0pid', base + BigInt(unblock));
   // The child goes on here. A call that does not exist "forks" to its target: a plain jump.

@@ -83,11 +83,13 @@ function printArgument(call: SyscallName, argument: Argument, index: number): st
   if (typeof argument === 'object') {
     if ('strings' in argument) return `[${argument.strings.join(' ')}]`;
     if ('bytes' in argument) return `<${argument.bytes.length} bytes>`;
-    if ('words' in argument) return `{${argument.words.map((word) => (typeof word === 'object' ? `fd:${word.fd}` : word)).join(' ')}}`;
+    if ('words' in argument)
+      return `{${argument.words.map((word) => (typeof word === 'object' ? `fd:${word.fd}` : word)).join(' ')}}`;
     if ('fdPath' in argument) return `@${argument.fdPath}`;
     return 'fd' in argument ? `fd:${argument.fd}` : `$${argument.result}`;
   }
   if (call === 'mount' && index === 3) return flagNames('MS', MS, Number(argument));
-  if ((call === 'unshare' || (call === 'setns' && index === 1)) && typeof argument === 'number') return flagNames('CLONE', CLONE, argument);
+  if ((call === 'unshare' || (call === 'setns' && index === 1)) && typeof argument === 'number')
+    return flagNames('CLONE', CLONE, argument);
   return String(argument);
 }

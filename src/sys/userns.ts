@@ -49,7 +49,11 @@ export function readUserMap(
   return { rooted: false, uids: range('/etc/subuid', user.uid), gids: range('/etc/subgid', user.gid) };
 }
 
-function subordinateRange(file: string, user: { uid: number; username: string }, read: (file: string) => string): { start: number; count: number } {
+function subordinateRange(
+  file: string,
+  user: { uid: number; username: string },
+  read: (file: string) => string,
+): { start: number; count: number } {
   let text = '';
   try {
     text = read(file);
@@ -67,7 +71,8 @@ function subordinateRange(file: string, user: { uid: number; username: string },
   });
 }
 
-const mapText = (ranges: readonly IdRange[]): string => ranges.map((r) => `${r.inside} ${r.outside} ${r.count}\n`).join('');
+const mapText = (ranges: readonly IdRange[]): string =>
+  ranges.map((r) => `${r.inside} ${r.outside} ${r.count}\n`).join('');
 
 export interface Holder {
   readonly process: ProcessRef;
@@ -88,11 +93,15 @@ export async function startHolder(
 ): Promise<Holder> {
   // `read` fails when the pipe closes: the shell then ends, and the namespaces with it.
   const script = 'printf .; read -r _ && exec sleep infinity';
-  const child = spawn('unshare', ['--user', ...options.namespaces.map((n) => `--${n}`), 'sh', '-c', script, options.label], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-    env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TSV_ID: options.label },
-  });
+  const child = spawn(
+    'unshare',
+    ['--user', ...options.namespaces.map((n) => `--${n}`), 'sh', '-c', script, options.label],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', TSV_ID: options.label },
+    },
+  );
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
@@ -137,7 +146,8 @@ async function writeMaps(pid: number, map: UserMap): Promise<void> {
     writeFileSync(`/proc/${pid}/gid_map`, mapText(map.gids));
     return;
   }
-  const args = (ranges: readonly IdRange[]) => ranges.flatMap((r) => [String(r.inside), String(r.outside), String(r.count)]);
+  const args = (ranges: readonly IdRange[]) =>
+    ranges.flatMap((r) => [String(r.inside), String(r.outside), String(r.count)]);
   const failure = (program: string) => ({
     code: 'TSV_SANDBOX' as const,
     message: `${program} did not map the ids of the sandbox`,
@@ -151,7 +161,14 @@ async function writeMaps(pid: number, map: UserMap): Promise<void> {
 
 /** argv prefix that runs a command as root of the holder's user namespace (nsenter(1)). */
 export function enterPrefix(holderPid: number, namespaces: readonly ('user' | 'net' | 'mount')[]): string[] {
-  return ['nsenter', '-t', String(holderPid), ...namespaces.map((n) => `--${n}`), ...(namespaces.includes('user') ? ['-S', '0', '-G', '0'] : []), '--'];
+  return [
+    'nsenter',
+    '-t',
+    String(holderPid),
+    ...namespaces.map((n) => `--${n}`),
+    ...(namespaces.includes('user') ? ['-S', '0', '-G', '0'] : []),
+    '--',
+  ];
 }
 
 /**

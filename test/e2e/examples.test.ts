@@ -1,13 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { fixture, freePort } from '../support/fixture.ts';
 import { get } from '../support/cli.ts';
+import { fixture, freePort } from '../support/fixture.ts';
 
 const minutes = 60_000;
 
 describe('the examples do what their READMEs say', () => {
-  test('load-balancer: all four servers answer in turn, and the others go on when one is gone', { timeout: 8 * minutes }, async () => {
+  test('load-balancer: all four servers answer in turn, and the others go on when one is gone', {
+    timeout: 8 * minutes,
+  }, async () => {
     const port = String(await freePort());
     const project = fixture('example:load-balancer', { PORT: port });
     await project.ok('up', { timeoutMs: 6 * minutes });
@@ -22,10 +24,18 @@ describe('the examples do what their READMEs say', () => {
     for (let i = 0; i < 8; i++) later.push(await ask());
     expect(new Set(later)).toEqual(new Set(['web-1', 'web-3', 'vm']));
     await project.ok('up', { timeoutMs: 2 * minutes });
-    expect(await project.states()).toEqual({ 'web-1': 'running', 'web-2': 'running', 'web-3': 'running', vm: 'running', lb: 'running' });
+    expect(await project.states()).toEqual({
+      'web-1': 'running',
+      'web-2': 'running',
+      'web-3': 'running',
+      vm: 'running',
+      lb: 'running',
+    });
   });
 
-  test('single-vm: the page lies on a disk that outlives a halt, and a changed page is copied again', { timeout: 8 * minutes }, async () => {
+  test('single-vm: the page lies on a disk that outlives a halt, and a changed page is copied again', {
+    timeout: 8 * minutes,
+  }, async () => {
     const port = String(await freePort());
     const project = fixture('example:single-vm', { PORT: port });
     await project.ok('up', { timeoutMs: 6 * minutes });
@@ -41,13 +51,17 @@ describe('the examples do what their READMEs say', () => {
     expect(await page()).toBe('another page\n');
   });
 
-  test('dev-env: a program in the shared folder uses the database in the virtual machine', { timeout: 8 * minutes }, async () => {
+  test('dev-env: a program in the shared folder uses the database in the virtual machine', {
+    timeout: 8 * minutes,
+  }, async () => {
     const project = fixture('example:dev-env', { DATABASE_PASSWORD: 'it"s a secret' });
     await project.ok('up', { timeoutMs: 6 * minutes });
     expect((await project.ok('exec dev -- /srv/src/count.sh')).stdout).toBe('1\n');
     project.write('src/hello.sh', 'echo "hello from $(hostname)"\n');
     expect((await project.ok('exec dev -- sh /srv/src/hello.sh')).stdout).toBe('hello from dev\n');
-    expect((await project.ok(['exec', '-e', 'REDISCLI_AUTH=wrong', 'dev', '--', '/srv/src/count.sh'])).stdout).toMatch(/WRONGPASS|NOAUTH/);
+    expect((await project.ok(['exec', '-e', 'REDISCLI_AUTH=wrong', 'dev', '--', '/srv/src/count.sh'])).stdout).toMatch(
+      /WRONGPASS|NOAUTH/,
+    );
     expect((await project.ok('exec dev -- /srv/src/count.sh')).stdout).toBe('2\n');
   });
 });

@@ -30,7 +30,10 @@ describe('when something dies', () => {
   test('a killed agent gives its forwards back with the next command', async () => {
     const port = await freePort();
     const project = fixture({
-      'Tsfile.yaml': two.replace('a: { image: debian-12 }', `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`),
+      'Tsfile.yaml': two.replace(
+        'a: { image: debian-12 }',
+        `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`,
+      ),
     });
     await project.ok('up');
     const ask = () => get(port);
@@ -57,7 +60,7 @@ describe('when something dies', () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
     await Promise.all([killNow(project.machinePid('a')), killNow(project.agentPid() ?? 0)]);
-    expect((await project.states())['a']).toBe('stopped (ended unexpectedly)');
+    expect((await project.states()).a).toBe('stopped (ended unexpectedly)');
     await project.ok('up');
     expect(await project.states()).toEqual({ a: 'running', b: 'running' });
   });
@@ -93,10 +96,15 @@ describe('when something dies', () => {
   });
 
   test('a machine whose command ends at once is told with what it printed', async () => {
-    const project = fixture({ 'Tsfile.yaml': two.replace('a: { image: debian-12 }', 'a: { image: debian-12, command: "echo I refuse; exit 3" }') });
+    const project = fixture({
+      'Tsfile.yaml': two.replace(
+        'a: { image: debian-12 }',
+        'a: { image: debian-12, command: "echo I refuse; exit 3" }',
+      ),
+    });
     await project.tsv('up');
-    expect((await project.states())['a']).toMatch(/^stopped/);
-    expect((await project.states())['b']).toBe('running');
+    expect((await project.states()).a).toMatch(/^stopped/);
+    expect((await project.states()).b).toBe('running');
     expect((await project.ok('logs a')).stdout).toContain('I refuse');
   });
 });
@@ -126,9 +134,13 @@ describe('status', () => {
     await until('the agent has left', () => project.agentPid() === undefined);
     const file = join(project.dir, '.ts-vm', 'state.json');
     const state = JSON.parse(readFileSync(file, 'utf8')) as { machines: { a: { process?: object } } };
-    state.machines.a.process = { pid: process.pid, startTime: '1', bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() };
+    state.machines.a.process = {
+      pid: process.pid,
+      startTime: '1',
+      bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    };
     writeFileSync(file, JSON.stringify(state));
-    expect((await project.states())['a']).toBe('stopped (ended unexpectedly)');
+    expect((await project.states()).a).toBe('stopped (ended unexpectedly)');
     await project.ok('destroy -f');
   });
 });

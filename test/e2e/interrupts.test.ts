@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Fixture, fixture } from '../support/fixture.ts';
 import { killNow } from '../support/cli.ts';
+import { type Fixture, fixture } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
 
 /** `gated` waits in its provisioning step until somebody makes /open. */
@@ -18,7 +18,7 @@ machines:
 `;
 
 async function finish(project: Fixture): Promise<void> {
-  expect(['running', 'starting']).toContain((await project.states())['gated']);
+  expect(['running', 'starting']).toContain((await project.states()).gated);
   await project.ok('up --no-provision');
   await project.ok('exec gated -- touch /open');
   await project.ok('up');
@@ -34,9 +34,22 @@ describe('an interrupted up', () => {
     up.write('\x03');
     expect((await up.result).code).toBe(130);
     expect((await project.status()).inProgress).toBeUndefined();
-    expect(Object.keys(project.state()?.machines['gated']?.steps ?? {})).toEqual(['first']);
+    expect(Object.keys(project.state()?.machines.gated?.steps ?? {})).toEqual(['first']);
     // What it ran in the machine has ended with it.
-    await until('the step has ended', async () => (await project.tsv(['exec', 'gated', '--', 'sh', '-c', 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " " | grep -q "at the [g]ate"'])).code === 1);
+    await until(
+      'the step has ended',
+      async () =>
+        (
+          await project.tsv([
+            'exec',
+            'gated',
+            '--',
+            'sh',
+            '-c',
+            'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " " | grep -q "at the [g]ate"',
+          ])
+        ).code === 1,
+    );
     await finish(project);
   });
 
@@ -72,7 +85,13 @@ describe('an interrupted up', () => {
   });
 });
 
-const steps = ['network.ensure default', 'machine.create a', 'machine.start a', 'machine.wait a', 'machine.provision a/only'];
+const steps = [
+  'network.ensure default',
+  'machine.create a',
+  'machine.start a',
+  'machine.wait a',
+  'machine.provision a/only',
+];
 const chain = `
 version: 1
 defaults: { memory: 64M }
@@ -83,11 +102,21 @@ machines:
 `;
 
 describe.each(['command', 'agent'] as const)('when the %s is killed', (victim) => {
-  test.each(steps.flatMap((step) => [{ step, phase: 'start' }, { step, phase: 'done' }]))('at the $phase of $step, status is true, up repairs and destroy removes everything', async ({ step, phase }) => {
+  test.each(
+    steps.flatMap((step) => [
+      { step, phase: 'start' },
+      { step, phase: 'done' },
+    ]),
+  )('at the $phase of $step, status is true, up repairs and destroy removes everything', async ({ step, phase }) => {
     const project = fixture({ 'Tsfile.yaml': chain });
     const up = project.start('up', { input: '' });
-    const reached = () => project.journal().some((entry) => entry.step.startsWith(step.split('/')[0] ?? step) && entry.phase === phase);
-    await until(`${phase} of ${step}`, reached, { everyMs: 2, timeoutMs: 30_000, seen: () => JSON.stringify(project.journal()) });
+    const reached = () =>
+      project.journal().some((entry) => entry.step.startsWith(step.split('/')[0] ?? step) && entry.phase === phase);
+    await until(`${phase} of ${step}`, reached, {
+      everyMs: 2,
+      timeoutMs: 30_000,
+      seen: () => JSON.stringify(project.journal()),
+    });
     const pid = victim === 'command' ? up.pid : project.agentPid();
     if (pid !== undefined) await killNow(pid).catch(() => {}); // it may have ended by itself just now
     await up.result;

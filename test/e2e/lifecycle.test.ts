@@ -19,7 +19,7 @@ describe('the life of a project', () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
     await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
-    const address = project.state()?.machines['a']?.addresses[0]?.address;
+    const address = project.state()?.machines.a?.addresses[0]?.address;
     await project.ok('halt a');
     expect(await project.states()).toEqual({ a: 'stopped', b: 'running' });
     const refused = await project.tsv('exec a -- true');
@@ -29,7 +29,7 @@ describe('the life of a project', () => {
     await until('the agent leaves when no machine runs', () => project.agentPid() === undefined);
     await project.ok('up');
     expect((await project.ok('exec a -- cat /kept')).stdout).toBe('kept\n');
-    expect(project.state()?.machines['a']?.addresses[0]?.address).toBe(address);
+    expect(project.state()?.machines.a?.addresses[0]?.address).toBe(address);
   });
 
   test('reload restarts a machine with what changed in the Tsfile', async () => {
@@ -65,7 +65,7 @@ describe('the life of a project', () => {
     await project.ok('up');
     project.write('Tsfile.yaml', 'version: 1\nmachines: {');
     expect((await project.tsv('up')).code).toBe(1);
-    expect((await project.states())['a']).toBe('running');
+    expect((await project.states()).a).toBe('running');
     await project.ok('destroy -f');
     await project.expectNothingLeft();
   });
@@ -96,7 +96,12 @@ describe('the life of a project', () => {
   });
 
   test('status during an up says what runs, and does not wait for it', async () => {
-    const project = fixture({ 'Tsfile.yaml': two.replace('b: { image: debian-12 }', 'b: { image: debian-12, provision: [{ name: gate, shell: { inline: "echo at the gate; while [ ! -e /open ]; do sleep 0.1; done" } }] }') });
+    const project = fixture({
+      'Tsfile.yaml': two.replace(
+        'b: { image: debian-12 }',
+        'b: { image: debian-12, provision: [{ name: gate, shell: { inline: "echo at the gate; while [ ! -e /open ]; do sleep 0.1; done" } }] }',
+      ),
+    });
     const up = project.start('up', { input: '' });
     await up.prints(/at the gate/);
     const { inProgress } = await project.status();
@@ -110,14 +115,16 @@ describe('the life of a project', () => {
     const text = two.replace('mode: isolated', 'mode: isolated, subnet: 10.99.8.0/24');
     const [one, other] = [fixture({ 'Tsfile.yaml': text }), fixture({ 'Tsfile.yaml': text })];
     await Promise.all([one.ok('up'), other.ok('up')]);
-    expect(one.state()?.machines['a']?.addresses[0]?.address).toBe(other.state()?.machines['a']?.addresses[0]?.address);
+    expect(one.state()?.machines.a?.addresses[0]?.address).toBe(other.state()?.machines.a?.addresses[0]?.address);
     await one.ok('destroy -f');
     expect(await other.states()).toEqual({ a: 'running', b: 'running' });
   });
 
   test('a taken port is found, with the name of the program that holds it, and the next up goes on', async () => {
     const port = await freePort();
-    const project = fixture({ 'Tsfile.yaml': two.replace('a: { image: debian-12 }', `a: { image: debian-12, forwards: ["${port}:80"] }`) });
+    const project = fixture({
+      'Tsfile.yaml': two.replace('a: { image: debian-12 }', `a: { image: debian-12, forwards: ["${port}:80"] }`),
+    });
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     onTestFinished(() => void server.close());
@@ -132,7 +139,10 @@ describe('the life of a project', () => {
   test('machine-readable output is JSON on every line, and nothing else goes to standard output', async () => {
     const project = fixture({ 'Tsfile.yaml': two });
     const { stdout } = await project.ok('up --json');
-    const events = stdout.trim().split('\n').map((line) => JSON.parse(line) as { type: string; ok?: boolean });
+    const events = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string; ok?: boolean });
     expect(events[0]?.type).toBe('plan');
     expect(events.at(-1)).toMatchObject({ type: 'end', ok: true });
     expect((await project.ok('destroy -f --quiet')).stdout).toBe('');

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { freePort, sharedFixture } from '../support/fixture.ts';
 import { get } from '../support/cli.ts';
+import { freePort, sharedFixture } from '../support/fixture.ts';
 
 /** A web server of perl-base, which every Debian has: answers each request with the machine's name. */
 const server = `
@@ -62,7 +62,7 @@ describe('a project of containers', () => {
       { machine: 'front', kind: 'container', state: 'running' },
     ]);
     const front = machines[2];
-    expect(front?.addresses['backend']).toBe('10.99.7.20');
+    expect(front?.addresses.backend).toBe('10.99.7.20');
     expect(front?.forwards).toEqual([`127.0.0.1:${port}->8000`]);
     const table = (await project().ok('status')).stdout;
     expect(table).toMatch(/web-1 +container +running/);
@@ -83,7 +83,9 @@ describe('a project of containers', () => {
   });
 
   test('runs commands with their own exit codes, output and input', async () => {
-    expect(await project().tsv(['exec', 'web-1', '--', 'sh', '-c', 'cat; echo oops >&2; exit 42'], { input: 'one\ntwo' })).toEqual({
+    expect(
+      await project().tsv(['exec', 'web-1', '--', 'sh', '-c', 'cat; echo oops >&2; exit 42'], { input: 'one\ntwo' }),
+    ).toEqual({
       code: 42,
       stdout: 'one\ntwo',
       stderr: 'oops\n',
@@ -104,7 +106,20 @@ describe('a project of containers', () => {
   });
 
   test('runs commands as a user, in a folder, with variables', async () => {
-    const { stdout } = await project().ok(['exec', '-u', 'tsv', '-w', '/tmp', '-e', 'SIZE=big', 'front', '--', 'sh', '-c', 'echo $(id -un) $PWD $SIZE $COLOUR']);
+    const { stdout } = await project().ok([
+      'exec',
+      '-u',
+      'tsv',
+      '-w',
+      '/tmp',
+      '-e',
+      'SIZE=big',
+      'front',
+      '--',
+      'sh',
+      '-c',
+      'echo $(id -un) $PWD $SIZE $COLOUR',
+    ]);
     expect(stdout).toBe('tsv /tmp big blue\n');
   });
 
@@ -115,7 +130,12 @@ describe('a project of containers', () => {
   });
 
   test('runs a command line in a login shell with ssh -c', async () => {
-    const { code, stdout } = await project().tsv(['ssh', 'web-2', '-c', 'echo "$(hostname) $HOME" | tr a-z A-Z; exit 3']);
+    const { code, stdout } = await project().tsv([
+      'ssh',
+      'web-2',
+      '-c',
+      'echo "$(hostname) $HOME" | tr a-z A-Z; exit 3',
+    ]);
     expect({ code, stdout }).toEqual({ code: 3, stdout: 'WEB-2 /ROOT\n' });
     expect((await project().tsv(['ssh', 'web-2', '--', 'exit', '4'])).code).toBe(4);
   });
@@ -166,10 +186,17 @@ describe('a project of containers', () => {
 
   test('knows its machines by name, by name and project, and by replica group', async () => {
     const { project: name, machines } = await project().status();
-    const address = (machine: string) => machines.find((entry) => entry.machine === machine)?.addresses['backend'];
+    const address = (machine: string) => machines.find((entry) => entry.machine === machine)?.addresses.backend;
     const lookUp = async (host: string) => {
       const { stdout } = await project().ok(['exec', 'front', '--', 'getent', 'ahostsv4', host]);
-      return [...new Set(stdout.trim().split('\n').map((line) => line.split(' ')[0]))].sort();
+      return [
+        ...new Set(
+          stdout
+            .trim()
+            .split('\n')
+            .map((line) => line.split(' ')[0]),
+        ),
+      ].sort();
     };
     expect(await lookUp('web-1')).toEqual([address('web-1')]);
     expect(await lookUp(`web-2.${name}`)).toEqual([address('web-2')]);
@@ -211,7 +238,14 @@ describe('a project of containers', () => {
   });
 
   test('cannot be seen, counted or named from inside one of its containers', async () => {
-    const { stdout } = await project().ok(['exec', 'web-1', '--', 'sh', '-c', 'ls /proc | grep -c "^[0-9]"; hostname; ip -o link | wc -l']);
+    const { stdout } = await project().ok([
+      'exec',
+      'web-1',
+      '--',
+      'sh',
+      '-c',
+      'ls /proc | grep -c "^[0-9]"; hostname; ip -o link | wc -l',
+    ]);
     const [processes, hostname, links] = stdout.trim().split('\n');
     expect(Number(processes)).toBeLessThan(8);
     expect(hostname).toBe('web-1');

@@ -24,7 +24,18 @@ describe('bad input', () => {
   test('a misspelled machine is answered with the nearest name', async () => {
     const project = fixture({ 'Tsfile.yaml': one });
     await project.ok('up');
-    const commands = ['up', 'plan', 'ssh', 'logs', 'port', 'ssh-config', 'provision', 'halt', 'reload', 'destroy -f'].map((command) => `${command} frnot`);
+    const commands = [
+      'up',
+      'plan',
+      'ssh',
+      'logs',
+      'port',
+      'ssh-config',
+      'provision',
+      'halt',
+      'reload',
+      'destroy -f',
+    ].map((command) => `${command} frnot`);
     for (const command of [...commands, 'exec frnot -- true']) {
       const { code, stderr } = await project.tsv(command);
       expect(code, command).toBe(1);
@@ -81,7 +92,10 @@ describe('bad input', () => {
     await project.ok('halt');
     const file = join(project.dir, '.ts-vm', 'state.json');
     cpSync(file, join(project.dir, 'state.before'));
-    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'));
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'),
+    );
     const text = readFileSync(file, 'utf8');
     const { code, stderr } = await project.tsv('up');
     expect(code).toBe(1);

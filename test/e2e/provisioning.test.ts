@@ -60,7 +60,7 @@ describe('provisioning', () => {
     expect(failed.stderr).toMatch(/exit code 7|code 7/);
     expect(failed.stderr).toContain('no such luck');
     expect(await project.states()).toEqual({ web: 'running', other: 'running' });
-    expect(Object.keys(project.state()?.machines['web']?.steps ?? {})).toEqual(['before']);
+    expect(Object.keys(project.state()?.machines.web?.steps ?? {})).toEqual(['before']);
 
     await project.ok('exec web -- touch /allowed');
     await project.ok('up');
@@ -86,7 +86,14 @@ describe('provisioning', () => {
       'conf/deep/two': 'two\n',
     });
     await project.ok('up');
-    const { stdout } = await project.ok(['exec', 'web', '--', 'sh', '-c', 'stat -c "%a %U:%G" /etc/one; cat /etc/one /srv/conf/one /srv/conf/deep/two']);
+    const { stdout } = await project.ok([
+      'exec',
+      'web',
+      '--',
+      'sh',
+      '-c',
+      'stat -c "%a %U:%G" /etc/one; cat /etc/one /srv/conf/one /srv/conf/deep/two',
+    ]);
     expect(stdout).toBe('640 tsv:tsv\none\none\ntwo\n');
   });
 
@@ -100,6 +107,6 @@ describe('provisioning', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/third.*skipped/);
     expect(await project.states()).toMatchObject({ web: 'running', other: 'running' });
-    expect((await project.states())['third']).not.toBe('running');
+    expect((await project.states()).third).not.toBe('running');
   });
 });

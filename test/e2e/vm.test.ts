@@ -46,13 +46,18 @@ describe('a virtual machine beside a container', () => {
 
   test('runs, and status says on what acceleration', async () => {
     const { machines } = await project().status();
-    expect(machines.map(({ machine, kind, state }) => `${machine} ${kind} ${state}`)).toEqual(['vm vm running', 'box container running']);
+    expect(machines.map(({ machine, kind, state }) => `${machine} ${kind} ${state}`)).toEqual([
+      'vm vm running',
+      'box container running',
+    ]);
     expect(machines[0]?.accel).toMatch(/^(kvm|tcg)$/);
     expect((await project().ok('up')).code).toBe(0);
   });
 
   test('runs commands with their exit codes, output and input', async () => {
-    expect(await project().tsv(['exec', 'vm', '--', 'sh', '-c', 'cat; echo oops >&2; exit 42'], { input: 'in' })).toEqual({ code: 42, stdout: 'in', stderr: 'oops\n' });
+    expect(
+      await project().tsv(['exec', 'vm', '--', 'sh', '-c', 'cat; echo oops >&2; exit 42'], { input: 'in' }),
+    ).toEqual({ code: 42, stdout: 'in', stderr: 'oops\n' });
     expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
     expect((await project().tsv('exec vm -- no-such-command')).code).toBe(127);
     expect((await project().tsv(['ssh', 'vm', '-c', 'test -b /dev/disk/by-id/virtio-data && exit 6'])).code).toBe(6);
@@ -98,7 +103,7 @@ describe('a virtual machine beside a container', () => {
   test('survives the death of the agent', async () => {
     const before = project().machinePid('vm');
     await killNow(project().agentPid() ?? 0);
-    expect((await project().states())['vm']).toBe('running');
+    expect((await project().states()).vm).toBe('running');
     expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
     expect(project().machinePid('vm')).toBe(before);
   });
@@ -107,14 +112,21 @@ describe('a virtual machine beside a container', () => {
     await killNow(project().machinePid('vm'));
     expect(await project().states()).toEqual({ vm: 'stopped (ended unexpectedly)', box: 'running' });
     await project().ok('up', { timeoutMs: 180_000 });
-    const { stdout } = await project().ok(['exec', 'vm', '--', 'sh', '-c', 'mount /dev/disk/by-id/virtio-data /mnt && cat /mnt/kept; umount /mnt; ip -4 -o addr show eth1']);
+    const { stdout } = await project().ok([
+      'exec',
+      'vm',
+      '--',
+      'sh',
+      '-c',
+      'mount /dev/disk/by-id/virtio-data /mnt && cat /mnt/kept; umount /mnt; ip -4 -o addr show eth1',
+    ]);
     expect(stdout).toMatch(/^kept\n.*10\.99\.9\.10\//);
     expect((await project().run(['ssh', '-F', 'ssh.conf', 'vm', 'true'])).code).toBe(0);
   });
 
   test('powers off at halt', async () => {
     await project().ok('halt vm', { timeoutMs: 90_000 });
-    expect((await project().states())['vm']).toBe('stopped');
+    expect((await project().states()).vm).toBe('stopped');
     expect((await project().ok('logs vm')).stdout).toMatch(/Power down|power off|reboot: Power/i);
   });
 });

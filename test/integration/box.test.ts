@@ -10,9 +10,9 @@ import { readUserMap, withUserNamespace } from '../../src/sys/userns.ts';
 const map = readUserMap();
 const boxesDir = resolve(import.meta.dirname, '../../boxes');
 /** Kept from run to run: a box is built once. */
-const store = process.env['TSV_TEST_STORE'] ?? join(homedir(), '.cache/ts-vm-test');
+const store = process.env.TSV_TEST_STORE ?? join(homedir(), '.cache/ts-vm-test');
 const minutes = 60_000;
-const env = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` };
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 const never = new AbortController().signal;
 const build = (kind: BoxKind) =>
   ensureBox({ boxesDir, store, name: 'debian-12', kind, map, signal: never, progress: () => {} });
@@ -182,7 +182,7 @@ describe('a build', () => {
     );
 
   beforeAll(() => {
-    dir = mkdtempSync(join(process.env['TSV_TEST_TMP'] ?? tmpdir(), 'tsv-box-'));
+    dir = mkdtempSync(join(process.env.TSV_TEST_TMP ?? tmpdir(), 'tsv-box-'));
     recipe = join(dir, 'boxes/tiny');
     mkdirSync(recipe, { recursive: true });
     mkdirSync(join(recipe, 'container'));

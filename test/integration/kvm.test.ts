@@ -190,7 +190,7 @@ describe('a virtual machine on a real QEMU', () => {
       );
       expect(told.split('\n')).toEqual([
         'db',
-        context.memory['machineId'],
+        context.memory.machineId,
         expect.stringContaining('52:54:00:12:34:56'),
         String(8 << 20),
         'root',

@@ -60,11 +60,15 @@ const leaksAfter = (...things: string[]): string[] => {
 
 describe('the leak oracle', () => {
   test('finds a process that carries TSV_ID', () => {
-    expect(leaksAfter('process')).toEqual([expect.stringMatching(/^processes: sleep 1001 \(pid \d+.*TSV_ID=tsv:planted/)]);
+    expect(leaksAfter('process')).toEqual([
+      expect.stringMatching(/^processes: sleep 1001 \(pid \d+.*TSV_ID=tsv:planted/),
+    ]);
   });
 
   test('finds a network namespace, and says who is in it', () => {
-    expect(leaksAfter('namespace')).toContainEqual(expect.stringMatching(/^network namespaces: net:\[\d+\] of sleep \d+/));
+    expect(leaksAfter('namespace')).toContainEqual(
+      expect.stringMatching(/^network namespaces: net:\[\d+\] of sleep \d+/),
+    );
   });
 
   test('finds an interface, its route and a firewall table', () => {
@@ -106,7 +110,10 @@ describe('the leak oracle', () => {
       '2/2': { what: 'ours', clues: ['project:ours'] },
       '3/3': { what: 'nobody knows', clues: [] },
     };
-    const after: Snapshot = { ...before, traces: { ...before.traces, processes: { ...before.traces.processes, ...planted } } };
+    const after: Snapshot = {
+      ...before,
+      traces: { ...before.traces, processes: { ...before.traces.processes, ...planted } },
+    };
     const scope = { folders: ['/tmp/ours'], projects: ['ours'], projectIds: [] };
     expect(findLeaks(before, after, scope)).toEqual(['processes: ours', 'processes: nobody knows']);
   });
@@ -118,7 +125,9 @@ describe('the leak oracle', () => {
 
 /** A hierarchy in which this user may make folders. */
 function writableCgroup(): string | undefined {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((line) => / - cgroup2? /.test(line));
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => / - cgroup2? /.test(line));
   return mounts
     .map((line) => line.split(' ')[4] ?? '')
     .find((path) => {

@@ -37,12 +37,18 @@ export interface Running {
 
 /** The environment of an ordinary shell in `dir`, without what the test runner adds. */
 export function userEnvironment(dir: string, more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(VITEST|NODE_|npm_|TEST$|DEV$|PROD$|MODE$|SSR$|BASE_URL$|FORCE_COLOR$|NO_COLOR$)/.test(name));
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(VITEST|NODE_|npm_|TEST$|DEV$|PROD$|MODE$|SSR$|BASE_URL$|FORCE_COLOR$|NO_COLOR$)/.test(name),
+  );
   return { ...Object.fromEntries(inherited), PWD: dir, TERM: 'xterm', ...more };
 }
 
 /** Starts a program in a folder. It is ended when it takes longer than `timeoutMs` (2 minutes). */
-export function start(dir: string, argv: readonly string[], { input, env = {}, timeoutMs = 120_000 }: RunOptions = {}): Running {
+export function start(
+  dir: string,
+  argv: readonly string[],
+  { input, env = {}, timeoutMs = 120_000 }: RunOptions = {},
+): Running {
   const [file = '', ...args] = argv;
   const child = spawn(file, args, { cwd: dir, env: userEnvironment(dir, env), stdio: ['pipe', 'pipe', 'pipe'] });
   let stdout = '';
@@ -82,7 +88,13 @@ export function start(dir: string, argv: readonly string[], { input, env = {}, t
   };
 }
 
-function printed(child: ChildProcess, output: Running['output'], pattern: RegExp, timeoutMs: number, line: string): Promise<RegExpExecArray> {
+function printed(
+  child: ChildProcess,
+  output: Running['output'],
+  pattern: RegExp,
+  timeoutMs: number,
+  line: string,
+): Promise<RegExpExecArray> {
   const streams = [child.stdout, child.stderr];
   return new Promise((resolve, reject) => {
     const leave = () => {
@@ -124,7 +136,8 @@ export function startTsvOnTerminal(dir: string, args: readonly string[], options
   return start(dir, ['script', '-qec', line, '/dev/null'], options);
 }
 
-export const quote = (word: string): string => (/^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quote = (word: string): string =>
+  /^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** Ends a process at once, whatever it is, and waits until it is gone. */
 export async function killNow(pid: number): Promise<void> {

@@ -1,11 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, onTestFinished } from 'vitest';
 import type { State } from '../../src/model/state.ts';
-import { packageDir, type Result, type RunOptions, type Running, quote, start, startTsv, startTsvOnTerminal } from './cli.ts';
+import {
+  packageDir,
+  quote,
+  type Result,
+  type Running,
+  type RunOptions,
+  start,
+  startTsv,
+  startTsvOnTerminal,
+} from './cli.ts';
 import { readProcess } from './host-processes.ts';
 import { expectNoLeaks, takeSnapshot } from './leaks.ts';
 
@@ -42,7 +61,8 @@ export class Fixture {
   constructor(source: Source, env: Readonly<Record<string, string>> = {}) {
     this.env = env;
     this.dir = realpathSync(mkdtempSync(join(tmpdir(), 'tsv-test-')));
-    if (typeof source === 'string') cpSync(join(packageDir, 'examples', source.slice('example:'.length)), this.dir, { recursive: true });
+    if (typeof source === 'string')
+      cpSync(join(packageDir, 'examples', source.slice('example:'.length)), this.dir, { recursive: true });
     else for (const [path, text] of Object.entries(source)) this.write(path, text);
     const unique = randomBytes(2).toString('hex');
     this.edit((text) => text.replace(/^project: *([a-z0-9-]+)/m, `project: $1-${unique}`));
@@ -91,7 +111,9 @@ export class Fixture {
   /** Name and state of each machine, as `tsv status` tells it. */
   async states(): Promise<Record<string, string>> {
     const { machines } = await this.status();
-    return Object.fromEntries(machines.map(({ machine, state, detail }) => [machine, detail === undefined ? state : `${state} (${detail})`]));
+    return Object.fromEntries(
+      machines.map(({ machine, state, detail }) => [machine, detail === undefined ? state : `${state} (${detail})`]),
+    );
   }
 
   /** `.ts-vm/state.json` as it is now. */
@@ -135,7 +157,11 @@ export class Fixture {
   /** Fails when something of this project is on the host. */
   async expectNothingLeft(): Promise<void> {
     this.state();
-    await expectNoLeaks(this.before, { folders: [this.dir], projects: [...this.names], projectIds: [...this.projectIds] });
+    await expectNoLeaks(this.before, {
+      folders: [this.dir],
+      projects: [...this.names],
+      projectIds: [...this.projectIds],
+    });
   }
 
   /** Destroys, looks for leaks, removes the folder. What helps to understand a failure is kept first. */
@@ -162,7 +188,10 @@ export class Fixture {
       this.transcript.push(`$ tsv ${args.map(quote).join(' ')}\n${stdout}${stderr}[${result}]\n`);
       this.state();
     };
-    running.result.then(({ code }) => done(`exit code ${code}`), (error: Error) => done(error.message));
+    running.result.then(
+      ({ code }) => done(`exit code ${code}`),
+      (error: Error) => done(error.message),
+    );
     return running;
   }
 
@@ -173,16 +202,24 @@ export class Fixture {
     mkdirSync(target, { recursive: true });
     writeFileSync(join(target, 'commands.txt'), this.transcript.join('\n'));
     const stateDir = join(this.dir, '.ts-vm');
-    const keep = ['Tsfile.yaml', ...['state.json', 'journal.ndjson', 'agent.log', 'lock.holder'].map((name) => join('.ts-vm', name))];
+    const keep = [
+      'Tsfile.yaml',
+      ...['state.json', 'journal.ndjson', 'agent.log', 'lock.holder'].map((name) => join('.ts-vm', name)),
+    ];
     const machines = existsSync(join(stateDir, 'machines')) ? readdirSync(join(stateDir, 'machines')) : [];
-    keep.push(...machines.flatMap((name) => ['console.log', 'qemu.log', 'config.json'].map((file) => join('.ts-vm', 'machines', name, file))));
+    keep.push(
+      ...machines.flatMap((name) =>
+        ['console.log', 'qemu.log', 'config.json'].map((file) => join('.ts-vm', 'machines', name, file)),
+      ),
+    );
     for (const path of keep) {
       if (existsSync(join(this.dir, path))) cpSync(join(this.dir, path), join(target, path.replaceAll('/', '_')));
     }
   }
 }
 
-const words = (args: string | readonly string[]): readonly string[] => (typeof args === 'string' ? args.split(' ') : args);
+const words = (args: string | readonly string[]): readonly string[] =>
+  typeof args === 'string' ? args.split(' ') : args;
 
 /** A project for the test that calls it. */
 export function fixture(source: Source, env: Readonly<Record<string, string>> = {}): Fixture {
@@ -195,7 +232,11 @@ export function fixture(source: Source, env: Readonly<Record<string, string>> = 
 export function sharedFixture(
   name: string,
   source: Source,
-  options: { env?: () => Promise<Readonly<Record<string, string>>>; prepare?: (project: Fixture) => Promise<unknown>; prepareMs?: number } = {},
+  options: {
+    env?: () => Promise<Readonly<Record<string, string>>>;
+    prepare?: (project: Fixture) => Promise<unknown>;
+    prepareMs?: number;
+  } = {},
 ): () => Fixture {
   let made: Fixture | undefined;
   let failed = false;
@@ -220,7 +261,9 @@ export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const address = server.address();
-      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
+      server.close(() =>
+        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
+      );
     });
     server.once('error', reject);
   });

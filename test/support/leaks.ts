@@ -138,7 +138,7 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
     traces.push({
       process: candidate,
       trace: {
-        what: `${candidate.command.slice(0, 160)} (pid ${candidate.pid}, parent ${candidate.parent}${label === undefined ? '' : `, TSV_ID=${label}`}, net:[${candidate.namespaces['net']}])`,
+        what: `${candidate.command.slice(0, 160)} (pid ${candidate.pid}, parent ${candidate.parent}${label === undefined ? '' : `, TSV_ID=${label}`}, net:[${candidate.namespaces.net}])`,
         clues: [...clues],
       },
     });
@@ -152,17 +152,20 @@ const isNamed = (process: HostProcess): boolean =>
 
 function ancestors(process: HostProcess | undefined, all: ReadonlyMap<number, HostProcess>): HostProcess[] {
   const line: HostProcess[] = [];
-  for (let at = process && all.get(process.parent); at !== undefined && at.pid > 1; at = all.get(at.parent)) line.push(at);
+  for (let at = process && all.get(process.parent); at !== undefined && at.pid > 1; at = all.get(at.parent))
+    line.push(at);
   return line;
 }
 
 function processClues(process: HostProcess): string[] {
   const id = tsvId(process);
   // A container shows whose it is in the upper directory of its root file system.
-  const mounts = process.namespaces['mnt'] === '' ? '' : read(`/proc/${process.pid}/mountinfo`);
+  const mounts = process.namespaces.mnt === '' ? '' : read(`/proc/${process.pid}/mountinfo`);
   return [
     ...(id?.startsWith('tsv:') === true ? [`project:${id.slice(4)}`] : []),
-    ...[...`${process.command}\n${mounts}`.matchAll(/([^\s,=:]+)\/\.ts-vm\//g)].map((match) => `folder:${unescapeMount(match[1] ?? '')}`),
+    ...[...`${process.command}\n${mounts}`.matchAll(/([^\s,=:]+)\/\.ts-vm\//g)].map(
+      (match) => `folder:${unescapeMount(match[1] ?? '')}`,
+    ),
     ...(isNamed(process) && process.cwd.length > 1 ? [`folder:${process.cwd}`] : []),
     ...[...process.cgroup.matchAll(/\/tsv\/([0-9a-z-]+)/g)].map((match) => `id:${match[1]}`),
   ];
@@ -170,21 +173,25 @@ function processClues(process: HostProcess): string[] {
 
 /** Of every suspicious process: which network namespaces are there, and who is in them. */
 function namespaceTraces(processes: readonly { process: HostProcess; trace: Trace }[]): Record<string, Trace> {
-  const own = listProcesses().get(process.pid)?.namespaces['net'];
+  const own = listProcesses().get(process.pid)?.namespaces.net;
   const found: Record<string, { who: string[]; clues: string[] }> = {};
   for (const { process: member, trace } of processes) {
-    const inode = member.namespaces['net'];
+    const inode = member.namespaces.net;
     if (inode === undefined || inode === '' || inode === own) continue;
     const entry = (found[inode] ??= { who: [], clues: [] });
     entry.who.push(`${member.name} ${member.pid}`);
     entry.clues.push(...trace.clues);
   }
   return Object.fromEntries(
-    Object.entries(found).map(([inode, { who, clues }]) => [inode, { what: `net:[${inode}] of ${who.join(', ')}`, clues }]),
+    Object.entries(found).map(([inode, { who, clues }]) => [
+      inode,
+      { what: `net:[${inode}] of ${who.join(', ')}`, clues },
+    ]),
   );
 }
 
-const hashClue = (text: string): string[] => [...text.matchAll(/tsv[-_]([0-9a-f]{8})\b/g)].map((match) => `hash:${match[1]}`);
+const hashClue = (text: string): string[] =>
+  [...text.matchAll(/tsv[-_]([0-9a-f]{8})\b/g)].map((match) => `hash:${match[1]}`);
 
 /** Docker's bridges (br- and 12 hex digits) are not ours; ours would be called after a network. */
 const deviceName = /^(tsv-|uplink$|[ct][0-9a-f]{10}-\d+$|br-(?![0-9a-f]{12}$))/;
@@ -206,7 +213,10 @@ function routeTraces(): Record<string, Trace> {
   return Object.fromEntries(
     routes
       .filter(({ dev }) => dev !== undefined && deviceName.test(dev))
-      .map((route) => [JSON.stringify(route), { what: `${route.dst} dev ${route.dev}`, clues: hashClue(route.dev ?? '') }]),
+      .map((route) => [
+        JSON.stringify(route),
+        { what: `${route.dst} dev ${route.dev}`, clues: hashClue(route.dev ?? '') },
+      ]),
   );
 }
 
@@ -223,23 +233,40 @@ function nftTraces(): Record<string, Trace> {
 }
 
 function mountTraces(): Record<string, Trace> {
-  const lines = read('/proc/self/mountinfo').split('\n').filter((line) => /\.ts-vm|\btsv\b|tsv-|ts-vm/.test(line));
+  const lines = read('/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => /\.ts-vm|\btsv\b|tsv-|ts-vm/.test(line));
   return Object.fromEntries(
     lines.map((line) => {
       const [before = '', after = ''] = line.split(' - ');
       const path = unescapeMount(before.split(' ')[4] ?? '');
-      return [line, { what: `${path} (${after})`, clues: [...line.matchAll(/([^\s,=:]+)\/\.ts-vm\//g)].map((match) => `folder:${unescapeMount(match[1] ?? '')}`) }];
+      return [
+        line,
+        {
+          what: `${path} (${after})`,
+          clues: [...line.matchAll(/([^\s,=:]+)\/\.ts-vm\//g)].map(
+            (match) => `folder:${unescapeMount(match[1] ?? '')}`,
+          ),
+        },
+      ];
     }),
   );
 }
 
 /** mountinfo writes a space as \040 (proc(5)). */
-const unescapeMount = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+const unescapeMount = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
 /** Folders called tsv… in every hierarchy, at its top and where this process is. */
 function cgroupTraces(): Record<string, Trace> {
-  const own = read('/proc/self/cgroup').trim().split('\n').map((line) => line.split(':')[2] ?? '/');
-  const mounts = read('/proc/self/mountinfo').split('\n').filter((line) => / - cgroup2? /.test(line)).map((line) => line.split(' ')[4] ?? '');
+  const own = read('/proc/self/cgroup')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(':')[2] ?? '/');
+  const mounts = read('/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => / - cgroup2? /.test(line))
+    .map((line) => line.split(' ')[4] ?? '');
   const found: Record<string, Trace> = {};
   const walk = (folder: string) => {
     for (const name of subfolders(folder)) {
@@ -261,7 +288,9 @@ function cgroupTraces(): Record<string, Trace> {
 
 function subfolders(folder: string): string[] {
   try {
-    return readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
   } catch {
     return [];
   }
@@ -271,8 +300,11 @@ function subfolders(folder: string): string[] {
 function blockTraces(): Record<string, Trace> {
   const found: Record<string, Trace> = {};
   for (const name of existsSync('/sys/block') ? readdirSync('/sys/block') : []) {
-    const behind = ['loop/backing_file', 'dm/name', 'pid'].map((file) => read(`/sys/block/${name}/${file}`).trim()).find((text) => text !== '');
-    if (/^(loop|dm-|nbd)/.test(name) && behind !== undefined && /tsv|ts-vm/.test(behind)) found[`${name} ${behind}`] = { what: `${name}: ${behind}`, clues: [] };
+    const behind = ['loop/backing_file', 'dm/name', 'pid']
+      .map((file) => read(`/sys/block/${name}/${file}`).trim())
+      .find((text) => text !== '');
+    if (/^(loop|dm-|nbd)/.test(name) && behind !== undefined && /tsv|ts-vm/.test(behind))
+      found[`${name} ${behind}`] = { what: `${name}: ${behind}`, clues: [] };
   }
   return found;
 }
@@ -328,7 +360,12 @@ function sysctlTraces(): Record<string, Trace> {
 
 function json<T>(file: string, ...args: string[]): T | undefined {
   try {
-    const text = execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, PATH: sbin }, maxBuffer: 1 << 26 });
+    const text = execFileSync(file, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { ...process.env, PATH: sbin },
+      maxBuffer: 1 << 26,
+    });
     return text.trim() === '' ? undefined : (JSON.parse(text) as T);
   } catch {
     return undefined; // not installed, or not for this user

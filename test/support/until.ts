@@ -6,7 +6,11 @@
 export async function until<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
-  { timeoutMs = 10_000, everyMs = 20, seen = () => '' }: { timeoutMs?: number; everyMs?: number; seen?: () => string } = {},
+  {
+    timeoutMs = 10_000,
+    everyMs = 20,
+    seen = () => '',
+  }: { timeoutMs?: number; everyMs?: number; seen?: () => string } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

@@ -19,23 +19,31 @@ const imports: readonly Import[] = ['src', 'providers'].flatMap((folder) =>
     .filter((name) => name.endsWith('.ts'))
     .flatMap((name) => {
       const from = join(folder, name);
-      return importsOf(readFileSync(join(root, from), 'utf8')).map(({ to, atOnce }) => ({ from, to: to.startsWith('.') ? relative(root, join(root, dirname(from), to)) : to, atOnce }));
+      return importsOf(readFileSync(join(root, from), 'utf8')).map(({ to, atOnce }) => ({
+        from,
+        to: to.startsWith('.') ? relative(root, join(root, dirname(from), to)) : to,
+        atOnce,
+      }));
     }),
 );
 
 /** `import … from 'x'`, `export … from 'x'`, `import 'x'` and `import('x')`. */
 function importsOf(text: string): { to: string; atOnce: boolean }[] {
   const code = text.replace(/\/\*[^]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
-  return [...code.matchAll(/\b(?:(import|export)\s+(type\b)?[^'();]*?from\s*|import\s*(\()?\s*)'([^']+)'/g)].map(([, , type, call, to = '']) => ({
-    to,
-    atOnce: type === undefined && call === undefined,
-  }));
+  return [...code.matchAll(/\b(?:(import|export)\s+(type\b)?[^'();]*?from\s*|import\s*(\()?\s*)'([^']+)'/g)].map(
+    ([, , type, call, to = '']) => ({
+      to,
+      atOnce: type === undefined && call === undefined,
+    }),
+  );
 }
 
 /** Imports that `isForbidden` names, one line each. */
-const forbidden = (isForbidden: (entry: Import) => boolean): string[] => imports.filter(isForbidden).map(({ from, to }) => `${from} -> ${to}`);
+const forbidden = (isForbidden: (entry: Import) => boolean): string[] =>
+  imports.filter(isForbidden).map(({ from, to }) => `${from} -> ${to}`);
 
-const isBelow = (path: string, ...folders: string[]): boolean => folders.some((folder) => path === `${folder}.ts` || path.startsWith(`${folder}/`));
+const isBelow = (path: string, ...folders: string[]): boolean =>
+  folders.some((folder) => path === `${folder}.ts` || path.startsWith(`${folder}/`));
 const isOurs = (path: string): boolean => isBelow(path, 'src', 'providers');
 const parts = ['config', 'plan', 'state', 'store', 'net', 'ssh', 'provision'].map((name) => `src/${name}`);
 
@@ -48,19 +56,30 @@ describe('imports', () => {
   });
 
   test('of the model are of the model only', () => {
-    expect(forbidden(({ from, to }) => isBelow(from, 'src/model') && isOurs(to) && !isBelow(to, 'src/model'))).toEqual([]);
+    expect(forbidden(({ from, to }) => isBelow(from, 'src/model') && isOurs(to) && !isBelow(to, 'src/model'))).toEqual(
+      [],
+    );
   });
 
   test('of sys are of sys and the model only', () => {
-    expect(forbidden(({ from, to }) => isBelow(from, 'src/sys') && isOurs(to) && !isBelow(to, 'src/sys', 'src/model'))).toEqual([]);
+    expect(
+      forbidden(({ from, to }) => isBelow(from, 'src/sys') && isOurs(to) && !isBelow(to, 'src/sys', 'src/model')),
+    ).toEqual([]);
   });
 
   test.each(parts)('of %s lead to no command, no use case, no agent and no provider', (part) => {
-    expect(forbidden(({ from, to }) => isBelow(from, part) && isBelow(to, 'src/cli', 'src/app', 'src/agent', 'providers'))).toEqual([]);
+    expect(
+      forbidden(({ from, to }) => isBelow(from, part) && isBelow(to, 'src/cli', 'src/app', 'src/agent', 'providers')),
+    ).toEqual([]);
   });
 
   test('of the pure parts lead to nothing that touches the host', () => {
-    expect(forbidden(({ from, to }) => isBelow(from, 'src/config', 'src/plan') && isBelow(to, 'src/sys', 'src/net', 'src/ssh', 'src/store'))).toEqual([]);
+    expect(
+      forbidden(
+        ({ from, to }) =>
+          isBelow(from, 'src/config', 'src/plan') && isBelow(to, 'src/sys', 'src/net', 'src/ssh', 'src/store'),
+      ),
+    ).toEqual([]);
   });
 
   test('of a provider are of what a provider may know, and of no other provider', () => {
@@ -74,11 +93,19 @@ describe('imports', () => {
   });
 
   test('of providers are in one place, where everything is put together', () => {
-    expect([...new Set(imports.filter(({ from, to }) => isBelow(to, 'providers') && !isBelow(from, 'providers')).map(({ from }) => from))]).toEqual(['src/app/context.ts']);
+    expect([
+      ...new Set(
+        imports
+          .filter(({ from, to }) => isBelow(to, 'providers') && !isBelow(from, 'providers'))
+          .map(({ from }) => from),
+      ),
+    ]).toEqual(['src/app/context.ts']);
   });
 
   test('of the command line are its own and those of the process edge', () => {
-    expect(forbidden(({ from, to }) => isBelow(to, 'src/cli') && !isBelow(from, 'src/cli') && from !== 'src/main.ts')).toEqual([]);
+    expect(
+      forbidden(({ from, to }) => isBelow(to, 'src/cli') && !isBelow(from, 'src/cli') && from !== 'src/main.ts'),
+    ).toEqual([]);
   });
 
   test('of the agent lead to no command line; its use cases meet only at its edge', () => {
@@ -92,13 +119,15 @@ describe('imports', () => {
 
   test('lead to no file that is not there', () => {
     const files = new Set(readdirSync(root, { recursive: false, encoding: 'utf8' }));
-    const there = (path: string): boolean => files.has(path) || readdirSync(join(root, dirname(path))).includes(path.split('/').at(-1) ?? '');
+    const there = (path: string): boolean =>
+      files.has(path) || readdirSync(join(root, dirname(path))).includes(path.split('/').at(-1) ?? '');
     expect(forbidden(({ to }) => isOurs(to) && !there(to))).toEqual([]);
   });
 
   test('go around in no circle', () => {
     const next = new Map<string, string[]>();
-    for (const { from, to, atOnce } of imports) if (atOnce && isOurs(to)) next.set(from, [...(next.get(from) ?? []), to]);
+    for (const { from, to, atOnce } of imports)
+      if (atOnce && isOurs(to)) next.set(from, [...(next.get(from) ?? []), to]);
     const done = new Set<string>();
     const circles: string[] = [];
     const visit = (file: string, path: readonly string[]): void => {
@@ -121,5 +150,8 @@ test('the process ends in one place', () => {
       .filter((file) => /\bprocess\.exit\(/.test(readFileSync(join(root, file), 'utf8'))),
   );
   // A second Ctrl-C ends at once, and a thread that cannot return to its namespace must not go on.
-  expect(places.filter((file) => !edges.includes(file)).sort()).toEqual(['src/cli/progress.ts', 'src/net/sockets-worker.ts']);
+  expect(places.filter((file) => !edges.includes(file)).sort()).toEqual([
+    'src/cli/progress.ts',
+    'src/net/sockets-worker.ts',
+  ]);
 });

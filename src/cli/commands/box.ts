@@ -1,6 +1,6 @@
-import { buildBox, boxList } from '../../app/box.ts';
-import { withProgress } from '../progress.ts';
+import { boxList, buildBox } from '../../app/box.ts';
 import type { Handler } from '../program.ts';
+import { withProgress } from '../progress.ts';
 import { renderTable } from '../render/table.ts';
 import { readTerminal } from '../render/terminal.ts';
 
@@ -10,14 +10,22 @@ export const list: Handler<{ json?: boolean }> = async (session, _, options) => 
     session.stdout.write(`${JSON.stringify(boxes)}\n`);
     return 0;
   }
-  const rows = boxes.flatMap((box) => box.parts.map((part) => [box.name, part.kind, part.built ? size(part.bytes ?? 0) : 'not built', box.description]));
-  session.stdout.write(renderTable(['BOX', 'FOR', 'SIZE', 'DESCRIPTION'], rows, readTerminal(session.stdout, session.place.env)));
+  const rows = boxes.flatMap((box) =>
+    box.parts.map((part) => [box.name, part.kind, part.built ? size(part.bytes ?? 0) : 'not built', box.description]),
+  );
+  session.stdout.write(
+    renderTable(['BOX', 'FOR', 'SIZE', 'DESCRIPTION'], rows, readTerminal(session.stdout, session.place.env)),
+  );
   return 0;
 };
 
 const size = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 
-export const build: Handler<{ kind?: 'container' | 'vm'; json?: boolean; quiet?: boolean }> = async (session, [name = ''], options) => {
+export const build: Handler<{ kind?: 'container' | 'vm'; json?: boolean; quiet?: boolean }> = async (
+  session,
+  [name = ''],
+  options,
+) => {
   const kinds = options.kind === undefined ? (['container', 'vm'] as const) : [options.kind];
   await withProgress(session, options, (emit, signal) => buildBox(session.place, name, kinds, emit, signal));
   return 0;

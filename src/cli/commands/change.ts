@@ -2,8 +2,8 @@ import { createInterface } from 'node:readline/promises';
 import { bringUp, provision, takeDown } from '../../app/run.ts';
 import { projectStatus } from '../../app/status.ts';
 import { TsvError } from '../../model/errors.ts';
-import { withProgress } from '../progress.ts';
 import type { Handler, Session } from '../program.ts';
+import { withProgress } from '../progress.ts';
 
 interface ChangeOptions {
   readonly parallel: number;
@@ -22,7 +22,9 @@ const bring =
   (command: 'up' | 'reload'): Handler<ChangeOptions & { provision?: boolean }> =>
   async (session, targets, options) => {
     const mode = options.provision === true ? 'force' : (options.provision ?? true);
-    const { plan } = await withProgress(session, options, (emit, signal) => bringUp({ ...common(session, targets, options), command, provision: mode, emit, signal }));
+    const { plan } = await withProgress(session, options, (emit, signal) =>
+      bringUp({ ...common(session, targets, options), command, provision: mode, emit, signal }),
+    );
     if (options.json !== true && options.quiet !== true) {
       session.stderr.write(plan.nodes.length === 0 ? 'Everything is as the Tsfile says.\n' : await whatNext(session));
     }
@@ -34,13 +36,20 @@ export const reload = bring('reload');
 
 export const provisionMachines: Handler<ChangeOptions & { only?: string }> = async (session, targets, options) => {
   await withProgress(session, options, (emit, signal) =>
-    provision({ ...common(session, targets, options), emit, signal, ...(options.only === undefined ? {} : { only: options.only }) }),
+    provision({
+      ...common(session, targets, options),
+      emit,
+      signal,
+      ...(options.only === undefined ? {} : { only: options.only }),
+    }),
   );
   return 0;
 };
 
 export const halt: Handler<ChangeOptions & { force?: boolean }> = async (session, targets, options) => {
-  await withProgress(session, options, (emit, signal) => takeDown({ ...common(session, targets, options), command: 'halt', force: options.force === true, emit, signal }));
+  await withProgress(session, options, (emit, signal) =>
+    takeDown({ ...common(session, targets, options), command: 'halt', force: options.force === true, emit, signal }),
+  );
   return 0;
 };
 
@@ -49,16 +58,23 @@ export const destroy: Handler<ChangeOptions & { force?: boolean }> = async (sess
     session.stderr.write('Nothing was removed.\n');
     return 1;
   }
-  await withProgress(session, options, (emit, signal) => takeDown({ ...common(session, targets, options), command: 'destroy', force: true, emit, signal }));
+  await withProgress(session, options, (emit, signal) =>
+    takeDown({ ...common(session, targets, options), command: 'destroy', force: true, emit, signal }),
+  );
   return 0;
 };
 
 async function confirmed(session: Session, targets: readonly string[]): Promise<boolean> {
   const { machines } = await projectStatus(session.place);
-  const names = targets.length > 0 ? targets : machines.filter(({ state }) => state !== 'not created').map(({ machine }) => machine);
+  const names =
+    targets.length > 0
+      ? targets
+      : machines.filter(({ state }) => state !== 'not created').map(({ machine }) => machine);
   if (names.length === 0) return true;
   if (!session.stdin.isTTY) {
-    throw new TsvError('TSV_USAGE', 'destroy asks before it removes, and there is no terminal to ask on', { hint: 'tsv destroy --force' });
+    throw new TsvError('TSV_USAGE', 'destroy asks before it removes, and there is no terminal to ask on', {
+      hint: 'tsv destroy --force',
+    });
   }
   const ask = createInterface({ input: session.stdin, output: session.stderr });
   try {
@@ -75,6 +91,8 @@ async function whatNext(session: Session): Promise<string> {
   const running = machines.filter(({ state }) => state === 'running');
   const first = running[0];
   if (first === undefined) return '';
-  const forwards = running.flatMap(({ machine, forwards: list }) => list.map((forward) => `  ${forward.replace('->', `  ->  ${machine}:`)}\n`));
+  const forwards = running.flatMap(({ machine, forwards: list }) =>
+    list.map((forward) => `  ${forward.replace('->', `  ->  ${machine}:`)}\n`),
+  );
   return `\n${forwards.length === 0 ? '' : `Forwarded ports:\n${forwards.join('')}`}Go in with: tsv ssh ${first.machine}\n`;
 }

@@ -12,6 +12,8 @@ export const init: Handler<{ template: string; list?: boolean }> = async (sessio
     return 0;
   }
   const written = writeTemplate(templates, options.template, session.place.cwd);
-  session.stdout.write(`Wrote ${written.map((file) => basename(file)).join(', ')}.\n\nNext: look at Tsfile.yaml, then run 'tsv up'.\n`);
+  session.stdout.write(
+    `Wrote ${written.map((file) => basename(file)).join(', ')}.\n\nNext: look at Tsfile.yaml, then run 'tsv up'.\n`,
+  );
   return 0;
 };

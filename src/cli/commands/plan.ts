@@ -11,6 +11,10 @@ const changesCode = 2;
 export const plan: Handler<{ json?: boolean }> = async (session, targets, options) => {
   const project = await load(session.place);
   const result = reconcile({ command: 'up', wanted: project, observation: observe(readState(project.dir)), targets });
-  session.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : renderPlan(result, readTerminal(session.stdout, session.place.env)));
+  session.stdout.write(
+    options.json === true
+      ? `${JSON.stringify(result)}\n`
+      : renderPlan(result, readTerminal(session.stdout, session.place.env)),
+  );
   return result.nodes.length === 0 ? 0 : changesCode;
 };

@@ -4,14 +4,20 @@ import type { Handler } from '../program.ts';
 
 export const port: Handler<{ json?: boolean }> = async (session, [name = '', guestPort], options) => {
   const { record } = await knownMachine(session.place, name);
-  const forwards = record.spec.forwards.filter((forward) => guestPort === undefined || forward.guestPort === Number(guestPort));
+  const forwards = record.spec.forwards.filter(
+    (forward) => guestPort === undefined || forward.guestPort === Number(guestPort),
+  );
   if (guestPort !== undefined && forwards.length === 0) {
-    throw new TsvError('TSV_UNKNOWN_MACHINE', `port ${guestPort} of ${name} is not forwarded`, { hint: `tsv port ${name}` });
+    throw new TsvError('TSV_UNKNOWN_MACHINE', `port ${guestPort} of ${name} is not forwarded`, {
+      hint: `tsv port ${name}`,
+    });
   }
   if (options.json === true) session.stdout.write(`${JSON.stringify(forwards)}\n`);
   else {
     for (const { hostAddress, hostPort, guestPort: inside } of forwards) {
-      session.stdout.write(guestPort === undefined ? `${inside} -> ${hostAddress}:${hostPort}\n` : `${hostAddress}:${hostPort}\n`);
+      session.stdout.write(
+        guestPort === undefined ? `${inside} -> ${hostAddress}:${hostPort}\n` : `${hostAddress}:${hostPort}\n`,
+      );
     }
   }
   return 0;

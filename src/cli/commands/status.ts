@@ -5,6 +5,10 @@ import { readTerminal } from '../render/terminal.ts';
 
 export const status: Handler<{ json?: boolean }> = async (session, _, options) => {
   const result = await projectStatus(session.place);
-  session.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : renderStatus(result, readTerminal(session.stdout, session.place.env)));
+  session.stdout.write(
+    options.json === true
+      ? `${JSON.stringify(result)}\n`
+      : renderStatus(result, readTerminal(session.stdout, session.place.env)),
+  );
   return 0;
 };

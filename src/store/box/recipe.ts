@@ -75,9 +75,9 @@ export async function parseRecipe(text: string, from: { name: string; dir: strin
 
 function check(value: unknown, from: { name: string; dir: string }, mistakes: string[]): Recipe {
   const top = section(value, 'box.yaml', ['version', 'description', 'suite', 'user', 'container', 'vm'], mistakes);
-  if (top['version'] !== 1) mistakes.push('version: must be 1');
-  const container = section(top['container'], 'container', ['packages'], mistakes);
-  const vm = top['vm'] === undefined ? undefined : section(top['vm'], 'vm', ['packages', 'disk', 'cmdline'], mistakes);
+  if (top.version !== 1) mistakes.push('version: must be 1');
+  const container = section(top.container, 'container', ['packages'], mistakes);
+  const vm = top.vm === undefined ? undefined : section(top.vm, 'vm', ['packages', 'disk', 'cmdline'], mistakes);
   return {
     name: from.name,
     dir: from.dir,
@@ -116,7 +116,7 @@ function word(from: Record<string, unknown>, key: string, form: RegExp, mistakes
 
 /** Package names (Debian policy 5.6.1); they end up in a command line, so nothing else is taken. */
 function packages(from: Record<string, unknown>, where: string, mistakes: string[]): string[] {
-  const value = from['packages'];
+  const value = from.packages;
   if (
     Array.isArray(value) &&
     value.every((p): p is string => typeof p === 'string' && /^[a-z0-9][a-z0-9+.-]+$/.test(p))

@@ -103,15 +103,17 @@ describe('credentials', () => {
   });
 
   test('give the machine its host name, which finds itself', () => {
-    const text = credentials(ensureIdentity(dir, 'x'), 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] })[0]?.value ?? '';
+    const text =
+      credentials(ensureIdentity(dir, 'x'), 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] })[0]?.value ??
+      '';
     expect(content(lineOf(text, '/etc/hostname'))).toBe('web-1\n');
     expect(content(lineOf(text, '/etc/hosts'))).toContain('127.0.1.1\tweb-1\n');
   });
 
   test('never hold the private login key', () => {
     const identity = ensureIdentity(dir, 'x');
-    const decoded = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] }).flatMap(({ value }) =>
-      value.split('\n').map((line) => content(line)),
+    const decoded = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] }).flatMap(
+      ({ value }) => value.split('\n').map((line) => content(line)),
     );
     expect(decoded.filter((text) => text.includes(identity.login.privateKey.split('\n')[3] ?? '?'))).toEqual([]);
   });

@@ -24,7 +24,7 @@ describe('the life of a project', () => {
     expect(await project.states()).toEqual({ a: 'stopped', b: 'running' });
     const refused = await project.tsv('exec a -- true');
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toMatch(/a is not running[^]*tsv up a/);
+    expect(refused.stderr).toMatch(/a is not running[\s\S]*tsv up a/);
     await project.ok('halt');
     await until('the agent leaves when no machine runs', () => project.agentPid() === undefined);
     await project.ok('up');
@@ -73,7 +73,7 @@ describe('the life of a project', () => {
   test('destroy asks, and takes only yes for an answer', async () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
-    expect((await project.tsv('destroy')).stderr).toMatch(/no terminal[^]*tsv destroy --force/);
+    expect((await project.tsv('destroy')).stderr).toMatch(/no terminal[\s\S]*tsv destroy --force/);
     const asked = project.startOnTerminal('destroy');
     await asked.prints(/Remove a, b .*\[y\/N\]/);
     asked.write('\n');

@@ -39,15 +39,15 @@ describe('bad input', () => {
     for (const command of [...commands, 'exec frnot -- true']) {
       const { code, stderr } = await project.tsv(command);
       expect(code, command).toBe(1);
-      expect(stderr, command).toMatch(/frnot[^]*front/);
+      expect(stderr, command).toMatch(/frnot[\s\S]*front/);
     }
     expect(await project.states()).toEqual({ front: 'running' });
   });
 
   test('a misspelled command or option is answered with the nearest one', async () => {
     const project = fixture({ 'Tsfile.yaml': one });
-    expect((await project.tsv('statsu')).stderr).toMatch(/statsu[^]*status/);
-    expect((await project.tsv('up --provison')).stderr).toMatch(/--provison[^]*--provision/);
+    expect((await project.tsv('statsu')).stderr).toMatch(/statsu[\s\S]*status/);
+    expect((await project.tsv('up --provison')).stderr).toMatch(/--provison[\s\S]*--provision/);
     expect((await project.tsv('up --parallel 0')).stderr).toContain('1 or more');
   });
 
@@ -56,7 +56,7 @@ describe('bad input', () => {
     for (const command of ['up', 'status', 'destroy -f', 'validate']) {
       const { code, stderr } = await project.tsv(command);
       expect(code, command).toBe(1);
-      expect(stderr).toMatch(/no Tsfile\.yaml[^]*tsv init/);
+      expect(stderr).toMatch(/no Tsfile\.yaml[\s\S]*tsv init/);
     }
   });
 
@@ -64,7 +64,7 @@ describe('bad input', () => {
     const project = fixture({ 'Tsfile.yaml': one.replace('debian-12', 'debian-21') });
     const { code, stderr } = await project.tsv('up');
     expect(code).toBe(1);
-    expect(stderr).toMatch(/debian-21[^]*debian-12/);
+    expect(stderr).toMatch(/debian-21[\s\S]*debian-12/);
     expect(await project.states()).toEqual({ front: 'not created' });
   });
 
@@ -82,7 +82,7 @@ describe('bad input', () => {
       ...['sh', process.execPath, join(packageDir, 'dist', 'tsv.js'), 'up'],
     ]);
     expect(hidden.code).toBe(1);
-    expect(hidden.stderr).toMatch(/nft is not installed[^]*apt-get install .*nftables/);
+    expect(hidden.stderr).toMatch(/nft is not installed[\s\S]*apt-get install .*nftables/);
     nothingMade(project);
   });
 

@@ -178,7 +178,8 @@ function namespaceTraces(processes: readonly { process: HostProcess; trace: Trac
   for (const { process: member, trace } of processes) {
     const inode = member.namespaces.net;
     if (inode === undefined || inode === '' || inode === own) continue;
-    const entry = (found[inode] ??= { who: [], clues: [] });
+    found[inode] ??= { who: [], clues: [] };
+    const entry = found[inode];
     entry.who.push(`${member.name} ${member.pid}`);
     entry.clues.push(...trace.clues);
   }

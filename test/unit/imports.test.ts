@@ -29,7 +29,7 @@ const imports: readonly Import[] = ['src', 'providers'].flatMap((folder) =>
 
 /** `import … from 'x'`, `export … from 'x'`, `import 'x'` and `import('x')`. */
 function importsOf(text: string): { to: string; atOnce: boolean }[] {
-  const code = text.replace(/\/\*[^]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
   return [...code.matchAll(/\b(?:(import|export)\s+(type\b)?[^'();]*?from\s*|import\s*(\()?\s*)'([^']+)'/g)].map(
     ([, , type, call, to = '']) => ({
       to,

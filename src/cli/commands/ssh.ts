@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell's own variables
 import type { Handler } from '../program.ts';
 import { runInMachine } from '../stream.ts';
 

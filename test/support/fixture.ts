@@ -57,6 +57,7 @@ export class Fixture {
   private readonly projectIds = new Set<string>();
   private readonly names = new Set<string>();
   private readonly transcript: string[] = [];
+  private readonly running = new Set<Running>();
 
   constructor(source: Source, env: Readonly<Record<string, string>> = {}) {
     this.env = env;
@@ -166,6 +167,10 @@ export class Fixture {
 
   /** Destroys, looks for leaks, removes the folder. What helps to understand a failure is kept first. */
   async close(testName: string, failed: boolean): Promise<void> {
+    // A test that failed may not have come to the end of what it started.
+    const left = [...this.running];
+    for (const running of left) running.signal('SIGKILL');
+    await Promise.allSettled(left.map(({ result }) => result));
     if (failed) this.keepArtifacts(testName);
     try {
       this.state();
@@ -183,7 +188,9 @@ export class Fixture {
   }
 
   private recorded(running: Running, args: readonly string[]): Running {
+    this.running.add(running);
     const done = (result: string) => {
+      this.running.delete(running);
       const { stdout, stderr } = running.output();
       this.transcript.push(`$ tsv ${args.map(quote).join(' ')}\n${stdout}${stderr}[${result}]\n`);
       this.state();

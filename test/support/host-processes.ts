@@ -4,6 +4,8 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 export interface HostProcess {
   readonly pid: number;
   readonly parent: number;
+  /** Real user id. */
+  readonly uid: number;
   /** Clock ticks after boot: with the pid, the process's identity. */
   readonly startTime: string;
   readonly name: string;
@@ -37,6 +39,7 @@ export function readProcess(pid: number): HostProcess | undefined {
   return {
     pid,
     parent: Number(parent),
+    uid: Number(/^Uid:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? -1),
     startTime: rest[17] ?? '', // field 22
     name: stat.slice(stat.indexOf('(') + 1, end),
     command: read(`/proc/${pid}/cmdline`).split('\0').join(' ').trim(),

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type HostProcess, listProcesses, read, tsvId } from './host-processes.ts';
 import { until } from './until.ts';
@@ -124,7 +125,8 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
   const neutral = new Set([1, ...ancestors(self, all).map(({ pid }) => pid)]);
   const traces: { process: HostProcess; trace: Trace }[] = [];
   for (const candidate of all.values()) {
-    if (candidate.pid === process.pid || neutral.has(candidate.pid) || candidate.command === '') continue; // '': the kernel's own threads
+    if (candidate.pid === process.pid || neutral.has(candidate.pid)) continue;
+    if (candidate.command === '' || !mayBeOurs(candidate.uid)) continue; // '': a thread of the kernel
     const line = [candidate, ...ancestors(candidate, all)].filter(({ pid }) => !neutral.has(pid) && pid !== self?.pid);
     const clues = new Set(line.flatMap(processClues));
     const apart = ['net', 'user', 'mnt', 'pid'].some(
@@ -144,6 +146,14 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
     });
   }
   return traces;
+}
+
+/** A user's processes are the user's or have ids of its range in /etc/subuid; root's may have any. */
+function mayBeOurs(uid: number): boolean {
+  const own = process.getuid?.() ?? 0;
+  if (own === 0 || uid === own) return true;
+  const ranges = read('/etc/subuid').split('\n').map((line) => line.split(':'));
+  return ranges.some(([user, first, count]) => user === userInfo().username && uid >= Number(first) && uid < Number(first) + Number(count));
 }
 
 /** It says itself that it is tsv's. */
@@ -344,7 +354,7 @@ function socketTraces(): Record<string, Trace> {
   const found: Record<string, Trace> = {};
   for (const line of read('/proc/net/unix').split('\n').slice(1)) {
     const [, , , , , , inode = '', path = ''] = line.trim().split(/\s+/);
-    if (!/tsv|\.ts-vm/.test(path)) continue;
+    if (!/\/tsv(-\d+)?\/|\.ts-vm\/|^@tsv/.test(path)) continue;
     const name = path.replace(/@+$/, ''); // the NULs that fill an abstract address
     const run = /\/tsv(?:-\d+)?\/([0-9a-f]{12})\//.exec(path)?.[1];
     found[`${inode} ${name}`] = { what: name, clues: run === undefined ? [] : [`run:${run}`] };

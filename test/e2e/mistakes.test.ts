@@ -69,23 +69,33 @@ describe('bad input', () => {
   });
 
   const isRoot = process.getuid?.() === 0;
-  test.skipIf(!isRoot)('a missing program is found before anything is made, with the command that installs it', async () => {
-    const project = fixture({ 'Tsfile.yaml': one });
-    // In a mount namespace of its own, where nft is a file that nobody may run.
-    project.write('hide', '');
-    const hidden = await project.run([
-      ...['unshare', '--mount', 'sh', '-c', 'for f in /usr/sbin/nft /sbin/nft; do [ ! -e $f ] || mount --bind hide $f; done; exec "$@"'],
-      ...['sh', process.execPath, tsvProgram, 'up'],
-    ]);
-    expect(hidden.code).toBe(1);
-    expect(hidden.stderr).toMatch(/nft is not installed[\s\S]*apt-get install .*nftables/);
-    nothingMade(project);
-  });
+  test.skipIf(!isRoot)(
+    'a missing program is found before anything is made, with the command that installs it',
+    async () => {
+      const project = fixture({ 'Tsfile.yaml': one });
+      // In a mount namespace of its own, where nft is a file that nobody may run.
+      project.write('hide', '');
+      const hidden = await project.run([
+        ...[
+          'unshare',
+          '--mount',
+          'sh',
+          '-c',
+          'for f in /usr/sbin/nft /sbin/nft; do [ ! -e $f ] || mount --bind hide $f; done; exec "$@"',
+        ],
+        ...['sh', process.execPath, tsvProgram, 'up'],
+      ]);
+      expect(hidden.code).toBe(1);
+      expect(hidden.stderr).toMatch(/nft is not installed[\s\S]*apt-get install .*nftables/);
+      nothingMade(project);
+    },
+  );
 
   test.skipIf(!isRoot)('an ordinary user without a range of ids is told, with the command that gives one', async () => {
     const project = fixture({ 'Tsfile.yaml': one });
     // A copy, because root's checkout may be in a folder that others may not enter.
-    for (const path of ['dist', 'boxes', 'package.json']) cpSync(join(packageDir, path), join(project.dir, 'copy', path), { recursive: true });
+    for (const path of ['dist', 'boxes', 'package.json'])
+      cpSync(join(packageDir, path), join(project.dir, 'copy', path), { recursive: true });
     chmodSync(project.dir, 0o755);
     const { code, stderr } = await project.run(
       ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, 'copy/dist/tsv.js', 'up'],

@@ -152,8 +152,13 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
 function mayBeOurs(uid: number): boolean {
   const own = process.getuid?.() ?? 0;
   if (own === 0 || uid === own) return true;
-  const ranges = read('/etc/subuid').split('\n').map((line) => line.split(':'));
-  return ranges.some(([user, first, count]) => user === userInfo().username && uid >= Number(first) && uid < Number(first) + Number(count));
+  const ranges = read('/etc/subuid')
+    .split('\n')
+    .map((line) => line.split(':'));
+  return ranges.some(
+    ([user, first, count]) =>
+      user === userInfo().username && uid >= Number(first) && uid < Number(first) + Number(count),
+  );
 }
 
 /** It says itself that it is tsv's. */

@@ -2,14 +2,20 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type CgroupLayout, createCgroups, detectCgroups, findCgroups, removeCgroups, settings } from '../../../src/sys/cgroup.ts';
+import {
+  type CgroupLayout,
+  createCgroups,
+  detectCgroups,
+  findCgroups,
+  removeCgroups,
+  settings,
+} from '../../../src/sys/cgroup.ts';
 
 const limits = { memoryBytes: 1 << 28, cpuQuotaUs: 150_000, cpuPeriodUs: 100_000, pids: 512 };
 
 /** A host: what the files say, and which folders may be written. */
 const host =
-  (uid: number, files: Readonly<Record<string, string>>, writable: readonly string[]) =>
-  (): CgroupLayout => {
+  (uid: number, files: Readonly<Record<string, string>>, writable: readonly string[]) => (): CgroupLayout => {
     vi.spyOn(process, 'geteuid').mockReturnValue(uid);
     return detectCgroups(
       (file) => files[file] ?? expect.fail(`${file} is not there`),
@@ -27,7 +33,8 @@ const v1 = `23 29 0:21 / /sys/fs/cgroup ro,nosuid shared:4 - tmpfs tmpfs ro,mode
 27 23 0:25 / /sys/fs/cgroup/cpuset rw,nosuid shared:8 - cgroup cgroup rw,cpuset
 `;
 const v1Folders = ['memory', 'cpu,cpuacct', 'pids', 'cpuset'].map((name) => `/sys/fs/cgroup/${name}`);
-const v2 = '29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n';
+const v2 =
+  '29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n';
 const hybrid = '28 23 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n';
 const own = '12:pids:/user.slice\n4:memory:/user.slice\n0::/user.slice/user-1000.slice/session-1.scope\n';
 
@@ -42,13 +49,23 @@ describe('the cgroups of a host', () => {
   });
 
   test('with both are where the controllers are: an empty unified hierarchy has none', () => {
-    const files = { '/proc/self/cgroup': own, '/proc/self/mountinfo': v1 + hybrid, '/sys/fs/cgroup/unified/cgroup.controllers': '\n' };
-    expect(Object.values(host(0, files, [...v1Folders, '/sys/fs/cgroup/unified'])()).map(({ version }) => version)).toEqual([1, 1, 1]);
+    const files = {
+      '/proc/self/cgroup': own,
+      '/proc/self/mountinfo': v1 + hybrid,
+      '/sys/fs/cgroup/unified/cgroup.controllers': '\n',
+    };
+    expect(
+      Object.values(host(0, files, [...v1Folders, '/sys/fs/cgroup/unified'])()).map(({ version }) => version),
+    ).toEqual([1, 1, 1]);
   });
 
   test('with both may be split: a controller that moved to the unified hierarchy is used there', () => {
     const mounts = v1.replace(/^26.*\n/m, '') + hybrid;
-    const files = { '/proc/self/cgroup': own, '/proc/self/mountinfo': mounts, '/sys/fs/cgroup/unified/cgroup.controllers': 'pids rdma\n' };
+    const files = {
+      '/proc/self/cgroup': own,
+      '/proc/self/mountinfo': mounts,
+      '/sys/fs/cgroup/unified/cgroup.controllers': 'pids rdma\n',
+    };
     expect(host(0, files, [...v1Folders, '/sys/fs/cgroup/unified'])()).toMatchObject({
       memory: { version: 1 },
       pids: { version: 2, base: '/sys/fs/cgroup/unified' },
@@ -56,7 +73,11 @@ describe('the cgroups of a host', () => {
   });
 
   test("with v2 are root's at the top", () => {
-    const files = { '/proc/self/cgroup': '0::/init.scope\n', '/proc/self/mountinfo': v2, '/sys/fs/cgroup/cgroup.controllers': 'cpuset cpu io memory hugetlb pids\n' };
+    const files = {
+      '/proc/self/cgroup': '0::/init.scope\n',
+      '/proc/self/mountinfo': v2,
+      '/sys/fs/cgroup/cgroup.controllers': 'cpuset cpu io memory hugetlb pids\n',
+    };
     const top = { version: 2, base: '/sys/fs/cgroup' };
     expect(host(0, files, ['/sys/fs/cgroup'])()).toEqual({ memory: top, cpu: top, pids: top });
   });
@@ -71,7 +92,10 @@ describe('the cgroups of a host', () => {
     expect(host(1000, files, [base])()).toEqual({ memory: { version: 2, base }, pids: { version: 2, base } });
   });
 
-  test.each([['v1', v1], ['v2', v2]])('with %s are none for a user to whom nothing was delegated', (_, mounts) => {
+  test.each([
+    ['v1', v1],
+    ['v2', v2],
+  ])('with %s are none for a user to whom nothing was delegated', (_, mounts) => {
     expect(host(1000, { '/proc/self/cgroup': own, '/proc/self/mountinfo': mounts }, [])()).toEqual({});
   });
 });
@@ -95,7 +119,10 @@ describe('the folders of a machine', () => {
     base = mkdtempSync(join(tmpdir(), 'cgroup-'));
   });
   afterEach(() => rmSync(base, { recursive: true, force: true }));
-  const layout = (): CgroupLayout => ({ memory: { version: 1, base: join(base, 'memory') }, pids: { version: 1, base: join(base, 'pids') } });
+  const layout = (): CgroupLayout => ({
+    memory: { version: 1, base: join(base, 'memory') },
+    pids: { version: 1, base: join(base, 'pids') },
+  });
 
   test('are made per hierarchy, again without harm, and a missing controller is named', () => {
     const expected = { folders: ['memory', 'pids'].map((name) => join(base, name, 'tsv/id/web')), missing: ['cpu'] };
@@ -116,8 +143,12 @@ describe('the folders of a machine', () => {
 
   test('get, with v2, their controllers from every folder above, but do not hand them on', () => {
     createCgroups({ memory: { version: 2, base } }, 'tsv/id/web', limits);
-    for (const folder of ['', 'tsv', 'tsv/id']) expect(readFileSync(join(base, folder, 'cgroup.subtree_control'), 'utf8')).toBe('+memory');
-    expect(existsSync(join(base, 'tsv/id/web/cgroup.subtree_control')), 'processes and subtree_control exclude each other').toBe(false);
+    for (const folder of ['', 'tsv', 'tsv/id'])
+      expect(readFileSync(join(base, folder, 'cgroup.subtree_control'), 'utf8')).toBe('+memory');
+    expect(
+      existsSync(join(base, 'tsv/id/web/cgroup.subtree_control')),
+      'processes and subtree_control exclude each other',
+    ).toBe(false);
   });
 
   test("are removed with their parents up to the first that others need; another's stay", () => {

@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -69,7 +78,11 @@ describe('signalProcess', () => {
     const pid = await child('sleep 1000');
     const ref = processRef(pid);
     if (ref === undefined) return expect.fail('it runs');
-    for (const stranger of [undefined, { ...ref, startTime: `${ref.startTime}1` }, { ...ref, bootId: 'another boot' }]) {
+    for (const stranger of [
+      undefined,
+      { ...ref, startTime: `${ref.startTime}1` },
+      { ...ref, bootId: 'another boot' },
+    ]) {
       expect(signalProcess(stranger, 9)).toBe(false);
     }
     expect(isAlive(ref)).toBe(true);
@@ -158,7 +171,10 @@ describe('a launched process', () => {
   });
 
   test('that does not exist is named, with where to look', async () => {
-    await expect(launch({ argv: ['no-such-program-here'] })).rejects.toMatchObject({ code: 'TSV_HOST_MISSING', message: "the program 'no-such-program-here' is not installed" });
+    await expect(launch({ argv: ['no-such-program-here'] })).rejects.toMatchObject({
+      code: 'TSV_HOST_MISSING',
+      message: "the program 'no-such-program-here' is not installed",
+    });
   });
 
   test('is found in PATH, and taken as it is when it has a slash', () => {

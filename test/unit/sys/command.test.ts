@@ -5,7 +5,12 @@ import { signalName, signalNumber } from '../../../src/sys/signals.ts';
 
 describe('a command', () => {
   test('gives its exit code and both outputs', async () => {
-    expect(await run(['sh', '-c', 'cat; echo no >&2; exit 3'], { input: 'yes' })).toEqual({ code: 3, signal: null, stdout: 'yes', stderr: 'no\n' });
+    expect(await run(['sh', '-c', 'cat; echo no >&2; exit 3'], { input: 'yes' })).toEqual({
+      code: 3,
+      signal: null,
+      stdout: 'yes',
+      stderr: 'no\n',
+    });
     expect(await run(['sh', '-c', 'kill -9 $$'])).toMatchObject({ code: null, signal: 'SIGKILL' });
   });
 

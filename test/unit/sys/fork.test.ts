@@ -57,7 +57,10 @@ describe('a forked child', () => {
   test('passes argv and environment as they are', async () => {
     const { file, fds } = output();
     const argv = ['/usr/bin/env', 'sh', '-c', 'printf "%s|" "$@" "$LOVE"', '-', '', 'ein Wort', 'ä€😀', "'", '\n'];
-    const exec: Step = { call: 'execve', args: ['/usr/bin/env', { strings: argv }, { strings: ['LOVE=♥ =', 'PATH=/usr/bin:/bin'] }] };
+    const exec: Step = {
+      call: 'execve',
+      args: ['/usr/bin/env', { strings: argv }, { strings: ['LOVE=♥ =', 'PATH=/usr/bin:/bin'] }],
+    };
     const child = fork({ fds, steps: [...stdio(), exec] });
     expect(await waitExit(child.pid)).toEqual({ code: 0 });
     expect(readFileSync(file, 'utf8')).toBe("|ein Wort|ä€😀|'|\n|♥ =|");
@@ -73,7 +76,13 @@ describe('a forked child', () => {
 
   test('ends with 127, and the error names the step and its errno', async () => {
     const { file, fds } = output();
-    const steps: Step[] = [say('before '), { call: 'chdir', args: ['/no/such/folder'], note: 'its home' }, say('after'), ...stdio(), execute('/bin/true')];
+    const steps: Step[] = [
+      say('before '),
+      { call: 'chdir', args: ['/no/such/folder'], note: 'its home' },
+      say('after'),
+      ...stdio(),
+      execute('/bin/true'),
+    ];
     const child = fork({ fds, steps });
     expect((await failureOf(child)).message).toBe('chdir /no/such/folder # its home: ENOENT');
     expect(await waitExit(child.pid)).toEqual({ code: 127 });
@@ -81,7 +90,10 @@ describe('a forked child', () => {
   });
 
   test('lets the caller word the error', async () => {
-    const child = fork({ fds: {}, steps: [execute('/no/such/program')] }, (step, errno) => Object.assign(new Error(`${errno}!`), { step }) as unknown as TsvError);
+    const child = fork(
+      { fds: {}, steps: [execute('/no/such/program')] },
+      (step, errno) => Object.assign(new Error(`${errno}!`), { step }) as unknown as TsvError,
+    );
     const error = await failureOf(child);
     expect(error.message).toBe('ENOENT!');
     expect(error).toHaveProperty('step', expect.stringMatching(/^execve \/no\/such\/program /));
@@ -90,7 +102,10 @@ describe('a forked child', () => {
 
   test('passes over the errors of a step that may fail', async () => {
     const { fds } = output();
-    const child = fork({ fds, steps: [{ call: 'chdir', args: ['/no/such/folder'], mode: 'may' }, ...stdio(), execute('/bin/true')] });
+    const child = fork({
+      fds,
+      steps: [{ call: 'chdir', args: ['/no/such/folder'], mode: 'may' }, ...stdio(), execute('/bin/true')],
+    });
     await child.executed;
     expect(await waitExit(child.pid)).toEqual({ code: 0 });
   });
@@ -126,7 +141,10 @@ describe('a forked child', () => {
       for (const fd of [...opened, 700, 701]) closeSync(fd);
     });
     const { fds } = output();
-    const child = fork({ fds: { ...fds, other: opened[299] ?? -1 }, steps: [...stdio(), execute('/bin/sleep', '1000')] });
+    const child = fork({
+      fds: { ...fds, other: opened[299] ?? -1 },
+      steps: [...stdio(), execute('/bin/sleep', '1000')],
+    });
     await child.executed;
     expect(readdirSync(`/proc/${child.pid}/fd`)).toEqual(['0', '1', '2']);
     process.kill(child.pid, 'SIGKILL');
@@ -134,7 +152,8 @@ describe('a forked child', () => {
   });
 
   test('blocks no signal and ignores none, though Node ignores SIGPIPE', async () => {
-    const ignored = (pid: number | string) => /^SigIgn:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+    const ignored = (pid: number | string) =>
+      /^SigIgn:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
     expect(BigInt(`0x${ignored('self')}`) & (1n << 12n), 'SIGPIPE is ignored here').not.toBe(0n);
     const { fds } = output();
     const child = fork({ fds, steps: [...stdio(), execute('/bin/sleep', '1000')] });
@@ -161,7 +180,10 @@ describe('the talk between parent and child', () => {
 
   test('a report arrives with its value: the pid of the real child, which is a child of ours', async () => {
     const { file, fds } = output();
-    const child = fork({ fds, steps: [{ report: 'unshared' }, forked, ...stdio(), execute('/bin/sh', '-c', 'echo $$; exit 7')] });
+    const child = fork({
+      fds,
+      steps: [{ report: 'unshared' }, forked, ...stdio(), execute('/bin/sh', '-c', 'echo $$; exit 7')],
+    });
     await child.reported('unshared');
     const pid = await child.reported('forked');
     await child.executed;
@@ -173,7 +195,20 @@ describe('the talk between parent and child', () => {
 
   test('nothing behind the gate happens before go(), once per gate', async () => {
     const { file, fds } = output();
-    const child = fork({ fds, steps: [say('1'), { report: 'unshared' }, awaitGo, say('2'), { report: 'forked' }, awaitGo, say('3'), ...stdio(), execute('/bin/true')] });
+    const child = fork({
+      fds,
+      steps: [
+        say('1'),
+        { report: 'unshared' },
+        awaitGo,
+        say('2'),
+        { report: 'forked' },
+        awaitGo,
+        say('3'),
+        ...stdio(),
+        execute('/bin/true'),
+      ],
+    });
     await child.reported('unshared');
     expect(readFileSync(file, 'utf8')).toBe('1');
     child.go();
@@ -187,7 +222,10 @@ describe('the talk between parent and child', () => {
 
   test('abandon() ends a child that waits, before it does anything more', async () => {
     const { file, fds } = output();
-    const child = fork({ fds, steps: [{ report: 'unshared' }, awaitGo, say('more'), ...stdio(), execute('/bin/true')] });
+    const child = fork({
+      fds,
+      steps: [{ report: 'unshared' }, awaitGo, say('more'), ...stdio(), execute('/bin/true')],
+    });
     await child.reported('unshared');
     child.abandon();
     expect((await failureOf(child)).message).toMatch(/^read fd:go .*: the agent ended$/);
@@ -240,7 +278,11 @@ describe('what a fork leaves behind', () => {
   });
 
   test('a result that is used twice is refused before anything runs', () => {
-    const twice: Step[] = [{ call: 'umask', args: [0], as: 'mask' }, { call: 'umask', args: [{ result: 'mask' }] }, { call: 'umask', args: [{ result: 'mask' }] }];
+    const twice: Step[] = [
+      { call: 'umask', args: [0], as: 'mask' },
+      { call: 'umask', args: [{ result: 'mask' }] },
+      { call: 'umask', args: [{ result: 'mask' }] },
+    ];
     expect(() => fork({ fds: {}, steps: twice })).toThrow("result 'mask' is used twice");
   });
 });

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, rmSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { ErrorData } from '../model/errors.ts';
@@ -45,6 +45,9 @@ export async function ensureAgent(place: AgentPlace): Promise<Socket> {
       const meanwhile = await openAgent(agentSocket);
       if (meanwhile !== undefined) return meanwhile;
       await startAgent(place, runDir);
+    } catch (error) {
+      removeUnused(place.projectDir, runDir);
+      throw error;
     } finally {
       closeSync(startLock);
     }
@@ -56,6 +59,13 @@ export async function ensureAgent(place: AgentPlace): Promise<Socket> {
 }
 
 const startTries = 5;
+
+/** What a start that failed has made for a project of which nothing exists. */
+function removeUnused(projectDir: string, runDir: string): void {
+  const { stateDir, stateFile } = projectPaths(projectDir);
+  if (statSync(stateFile, { throwIfNoEntry: false }) !== undefined) return;
+  for (const folder of [runDir, stateDir]) rmSync(folder, { recursive: true, force: true });
+}
 
 /** Opens and locks a file that its last holder may remove: what was locked must still be what the name stands for. */
 function lockFile(path: string, lock: (fd: number) => void): number {

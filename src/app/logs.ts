@@ -1,4 +1,4 @@
-import { closeSync, createReadStream, existsSync, fstatSync, openSync, readSync, watch } from 'node:fs';
+import { closeSync, createReadStream, existsSync, openSync, readSync, statSync, watch } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import { resolveTargets } from '../plan/targets.ts';
@@ -29,26 +29,32 @@ export async function logFiles(place: Place, names: readonly string[]): Promise<
 
 type Write = (text: string) => boolean;
 
-export async function printLogs(files: readonly LogFile[], options: { tail?: number; write: Write }): Promise<void> {
+/** Prints what is there now; returns how far each file was read, for {@link followLogs}. */
+export async function printLogs(
+  files: readonly LogFile[],
+  options: { tail?: number; write: Write },
+): Promise<ReadonlyMap<string, number>> {
+  const ends = new Map<string, number>();
   for (const { file, prefix } of files) {
-    const parts = [`${file}.1`, file].filter((part) => existsSync(part));
-    if (options.tail !== undefined) {
-      for (const line of await lastLines(parts, options.tail)) options.write(`${prefix}${line}\n`);
-      continue;
-    }
+    const parts = [`${file}.1`, file].flatMap((part) => {
+      const size = statSync(part, { throwIfNoEntry: false })?.size ?? 0;
+      if (part === file) ends.set(file, size);
+      return size === 0 ? [] : [createReadStream(part, { encoding: 'utf8', end: size - 1 })];
+    });
     const print = linePrinter(prefix, options.write);
-    for (const part of parts)
-      for await (const chunk of createReadStream(part, { encoding: 'utf8' })) print(chunk as string);
+    if (options.tail === undefined) for (const part of parts) for await (const chunk of part) print(chunk as string);
+    else for (const line of await lastLines(parts, options.tail)) print(`${line}\n`);
     print.end();
   }
+  return ends;
 }
 
-async function lastLines(parts: readonly string[], count: number): Promise<string[]> {
+async function lastLines(parts: readonly AsyncIterable<string>[], count: number): Promise<string[]> {
   let lines: string[] = [];
   let pending = '';
   for (const part of parts) {
-    for await (const chunk of createReadStream(part, { encoding: 'utf8' })) {
-      const pieces = (pending + (chunk as string)).split('\n');
+    for await (const chunk of part) {
+      const pieces = (pending + chunk).split('\n');
       pending = pieces.pop() ?? '';
       lines = [...lines, ...pieces].slice(-count);
     }
@@ -76,11 +82,16 @@ function linePrinter(prefix: string, write: Write): ((text: string) => void) & {
 }
 
 /** Goes on as the files grow, until the reader goes away or the user interrupts. A rotated file is followed by name. */
-export async function followLogs(files: readonly LogFile[], write: Write, reader: NodeJS.WriteStream): Promise<void> {
+export async function followLogs(
+  files: readonly LogFile[],
+  ends: ReadonlyMap<string, number>,
+  write: Write,
+  reader: NodeJS.WriteStream,
+): Promise<void> {
   const watchers = files.map(({ file, prefix }) => {
     const print = linePrinter(prefix, write);
     let fd = existsSync(file) ? openSync(file, 'r') : undefined;
-    let position = fd === undefined ? 0 : fstatSync(fd).size;
+    let position = ends.get(file) ?? 0;
     const buffer = Buffer.alloc(65536);
     const drain = () => {
       while (fd !== undefined) {
@@ -90,7 +101,7 @@ export async function followLogs(files: readonly LogFile[], write: Write, reader
         print(buffer.subarray(0, count).toString('utf8'));
       }
     };
-    return watch(dirname(file), (type, name) => {
+    const watcher = watch(dirname(file), (type, name) => {
       if (name !== basename(file)) return;
       drain();
       if (type === 'rename' && existsSync(file)) {
@@ -100,6 +111,8 @@ export async function followLogs(files: readonly LogFile[], write: Write, reader
         drain();
       }
     });
+    drain(); // what came between the printing and the watch
+    return watcher;
   });
   await new Promise<void>((resolve) => {
     reader.once('error', () => resolve()); // EPIPE: `| head` has enough

@@ -3,8 +3,11 @@ import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
 import { ensureAgent } from '../agent/start.ts';
 import type { Emit } from '../model/events.ts';
+import type { Plan } from '../model/plan.ts';
 import type { MachineKind, Project } from '../model/project.ts';
+import { portHolder, portTaken } from '../net/forwards.ts';
 import { reconcile } from '../plan/reconcile.ts';
+import { readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
@@ -37,6 +40,7 @@ export async function bringUp(
     return { plan };
   }
   const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));
+  requirePorts(project, plan, project.dir);
   requireHost(project.machines.filter(({ name }) => missing.includes(name)).map(({ kind }) => kind));
   const boxes = await resolveBoxes(project, missing, options);
   return viaAgent(options, project.dir, project.name, {
@@ -99,6 +103,17 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
 
 const agentOf = (options: RunOptions, projectDir: string, projectName: string) =>
   ensureAgent({ projectDir, projectName, agentFile: builtFile('agent.js'), env: options.place.env });
+
+/** Ports are looked at here, before anything is made, and where all of this user's programs can be seen. @throws TSV_PORT_TAKEN */
+function requirePorts(project: Project, plan: Plan, dir: string): void {
+  const starting = new Set(plan.nodes.flatMap(({ action }) => (action.do === 'machine.start' ? [action.machine] : [])));
+  for (const machine of project.machines.filter(({ name }) => starting.has(name))) {
+    for (const forward of machine.forwards) {
+      const holder = portHolder(forward.hostPort, forward.hostAddress, readHolder(dir)?.pid);
+      if (holder !== undefined) throw portTaken(machine.name, forward, holder);
+    }
+  }
+}
 
 /** Boxes are built here, as the user, before the agent works. The code for it loads only when a machine is to be made. */
 async function resolveBoxes(

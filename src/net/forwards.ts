@@ -95,15 +95,19 @@ export function couple(a: Duplex, b: Duplex): void {
   }
 }
 
+/** A forward whose port somebody else has. */
+export function portTaken(machine: string, forward: Forward, holder: string | undefined): TsvError {
+  return new TsvError(
+    'TSV_PORT_TAKEN',
+    `port ${forward.hostPort} of ${forward.hostAddress}, which ${machine} forwards to its port ${forward.guestPort}, is in use${holder === undefined ? '' : ` by ${holder}`}`,
+    { hint: `end that program, or change the forward of ${machine} in the Tsfile` },
+  );
+}
+
 function listenError(error: NodeJS.ErrnoException, target: ForwardTarget): TsvError {
   const { hostAddress, hostPort, guestPort } = target.forward;
   const what = `port ${hostPort} of ${hostAddress}, which ${target.machine} forwards to its port ${guestPort},`;
-  if (error.code === 'EADDRINUSE') {
-    const holder = portHolder(hostPort);
-    return new TsvError('TSV_PORT_TAKEN', `${what} is in use${holder === undefined ? '' : ` by ${holder}`}`, {
-      hint: `end that program, or change the forward of ${target.machine} in the Tsfile`,
-    });
-  }
+  if (error.code === 'EADDRINUSE') return portTaken(target.machine, target.forward, portHolder(hostPort, hostAddress));
   if (error.code === 'EACCES') {
     return new TsvError('TSV_PORT_TAKEN', `${what} is not open to ordinary users`, {
       hint: 'use a port of 1024 or above',
@@ -116,35 +120,53 @@ function listenError(error: NodeJS.ErrnoException, target: ForwardTarget): TsvEr
   return new TsvError('TSV_PORT_TAKEN', `${what} cannot be used: ${error.message}`, { cause: error });
 }
 
-/** `nginx (pid 123)`: who listens on this TCP port, as far as this user may see (proc(5): net/tcp, PID/fd). */
-export function portHolder(port: number): string | undefined {
+/**
+ * `nginx (pid 123)`: who listens where a listener on `address:port` would collide, as far as this user may see
+ * (proc(5): net/tcp, PID/fd). `except`: a process that does not count.
+ */
+export function portHolder(port: number, address = '0.0.0.0', except?: number): string | undefined {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
   const inodes = new Set<string>();
   for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
     for (const line of readText(file).split('\n').slice(1)) {
       const fields = line.trim().split(/\s+/);
-      const listening = fields[3] === '0A';
-      if (listening && fields[1]?.endsWith(`:${hex}`) && fields[9] !== undefined) inodes.add(`socket:[${fields[9]}]`);
+      const [local = '', localPort] = (fields[1] ?? '').split(':');
+      const listening = fields[3] === '0A' && localPort === hex && collides(local, address);
+      if (listening && fields[9] !== undefined) inodes.add(`socket:[${fields[9]}]`);
     }
   }
   if (inodes.size === 0) return undefined;
+  if (except !== undefined && holds(String(except), inodes)) return undefined;
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    let fds: string[];
-    try {
-      fds = readdirSync(`/proc/${pid}/fd`);
-    } catch {
-      continue; // another user's process, or gone
-    }
-    for (const fd of fds) {
-      try {
-        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))
-          return `${readText(`/proc/${pid}/comm`).trim()} (pid ${pid})`;
-      } catch {
-        // The descriptor was closed meanwhile.
-      }
-    }
+    if (holds(pid, inodes)) return `${readText(`/proc/${pid}/comm`).trim()} (pid ${pid})`;
   }
   return "another user's program";
+}
+
+/** /proc/net/tcp writes addresses as 32-bit words in the host's byte order; all zero is every address. */
+function collides(local: string, address: string): boolean {
+  const wanted = address
+    .split('.')
+    .reverse()
+    .map((part) => Number(part).toString(16).padStart(2, '0').toUpperCase())
+    .join('');
+  return /^0+$/.test(local) || address === '0.0.0.0' || local.endsWith(wanted);
+}
+
+function holds(pid: string, inodes: ReadonlySet<string>): boolean {
+  let fds: string[];
+  try {
+    fds = readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    return false; // another user's process, or gone
+  }
+  return fds.some((fd) => {
+    try {
+      return inodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`));
+    } catch {
+      return false; // the descriptor was closed meanwhile
+    }
+  });
 }
 
 function readText(file: string): string {

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from './errno.ts';
 import { O, SIGCHLD } from './flags.ts';
-import { allocate, loadCode, NR, syscall, trySyscall, withBytes } from './libc.ts';
+import { allocate, loadCode, type Memory, NR, syscall, trySyscall, withBytes } from './libc.ts';
 import {
   type Argument,
   fdNumber,
@@ -85,21 +85,18 @@ export function fork(program: Program, failure: StepFailure = defaultFailure): F
   const [statusRead, statusWrite] = pipe();
   const [goRead, goWrite] = pipe();
   const full: Program = { fds: { status: statusWrite, go: goRead, ...program.fds }, steps: program.steps };
-  const image = layOut(full);
-  let pid: number;
   try {
-    pid = run(image.start, image.report);
-  } finally {
+    const image = layOut(full);
+    const pid = run(image.start, image.report);
     image.free();
-    closeSync(statusWrite);
-    closeSync(goRead);
+    if (pid < 0) throw failure('clone', errnoName(-pid));
+    return watchStatus(pid, statusRead, goWrite, image.steps, failure);
+  } catch (error) {
+    for (const fd of [statusRead, goWrite]) closeSync(fd);
+    throw error;
+  } finally {
+    for (const fd of [statusWrite, goRead]) closeSync(fd);
   }
-  if (pid < 0) {
-    closeSync(statusRead);
-    closeSync(goWrite);
-    throw failure('clone', errnoName(-pid));
-  }
-  return watchStatus(pid, statusRead, goWrite, image.steps, failure);
 }
 
 const defaultFailure: StepFailure = (step, errno) => new TsvError('TSV_SYSCALL', `${step}: ${errno}`);
@@ -184,6 +181,15 @@ function layOut(program: Program): Image {
   const body: Step[] = [...prologue(program), ...program.steps];
   const size = 4096 + [...flatten(body)].reduce((sum, step) => sum + stepBytes + argumentBytes(step), 0);
   const memory = allocate(size);
+  try {
+    return fill(memory, body, program);
+  } catch (error) {
+    memory.free();
+    throw error;
+  }
+}
+
+function fill(memory: Memory, body: readonly Step[], program: Program): Image {
   const { bytes, address: base } = memory;
   const report = base;
   let top = 64;

@@ -4,7 +4,7 @@ import type { Handler } from '../program.ts';
 export const logs: Handler<{ follow?: boolean; tail?: number }> = async (session, names, options) => {
   const files = await logFiles(session.place, names);
   const write = (text: string) => session.stdout.write(text);
-  await printLogs(files, { write, ...(options.tail === undefined ? {} : { tail: options.tail }) });
-  if (options.follow === true) await followLogs(files, write, session.stdout);
+  const ends = await printLogs(files, { write, ...(options.tail === undefined ? {} : { tail: options.tail }) });
+  if (options.follow === true) await followLogs(files, ends, write, session.stdout);
   return 0;
 };

@@ -3,13 +3,18 @@ import packageJson from '../package.json' with { type: 'json' };
 import { createProgram, type Session, usageError } from './cli/program.ts';
 import { toTsvError } from './model/errors.ts';
 
+/** Commands that are to start at once: the others' options are not even described for them. */
+const asksOften = ['status', 'exec', 'ssh', 'ssh-proxy'];
+
 /** The command's process: the only place that ends it. */
 async function main(): Promise<number> {
   // `tsv logs | head`: whoever reads has enough. The command itself goes on to its end where it changes something.
   process.stdout.on('error', onOutputError);
   process.stderr.on('error', onOutputError);
   let code = 0;
-  const program = createProgram(packageJson.version, async (load, args, options, global) => {
+  const first = process.argv[2] ?? '';
+  const only = asksOften.includes(first) ? first : undefined;
+  const run: Parameters<typeof createProgram>[1] = async (load, args, options, global) => {
     const { chdir, file } = global as { chdir?: string; file?: string };
     const cwd = resolve(chdir ?? '.');
     const session: Session = {
@@ -21,7 +26,8 @@ async function main(): Promise<number> {
     };
     const handler = await load();
     code = await handler(session, args, options as never);
-  });
+  };
+  const program = createProgram(packageJson.version, run, only);
   try {
     await program.parseAsync(process.argv);
     return code;
@@ -42,4 +48,6 @@ function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw error;
 }
 
-process.exitCode = await main();
+void main().then((code) => {
+  process.exitCode = code;
+});

@@ -37,7 +37,7 @@ export function createAgent(config: AgentConfig) {
     projectName: store.current.projectName,
     runDir,
   });
-  const sockets = new SocketFactory(sandbox.netns, builtFile('sockets-worker.js'));
+  const sockets = new SocketFactory(sandbox.netns, builtFile('parts/sockets-worker.js'));
   const forwards = new Forwards();
   const places: MachinePlaces = {
     machineDir: paths.machineDir,

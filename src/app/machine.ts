@@ -41,6 +41,6 @@ export async function machineAgent(place: Place, name: string): Promise<Socket> 
   const running = runDir === undefined ? undefined : await openAgent(runPaths(runDir).agentSocket);
   return (
     running ??
-    ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('agent.js'), env: place.env })
+    ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('parts/agent.js'), env: place.env })
   );
 }

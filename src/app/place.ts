@@ -18,7 +18,7 @@ const tsfileNames = ['Tsfile.yaml', 'Tsfile.yml'];
 /** Folder of the installed package: recipes, templates, built files. */
 export function packageDir(): string {
   let dir = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(dir, 'package.json'))) dir = dirname(dir);
+  while (!existsSync(join(dir, 'boxes'))) dir = dirname(dir);
   return dir;
 }
 

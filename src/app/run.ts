@@ -102,7 +102,7 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
 }
 
 const agentOf = (options: RunOptions, projectDir: string, projectName: string) =>
-  ensureAgent({ projectDir, projectName, agentFile: builtFile('agent.js'), env: options.place.env });
+  ensureAgent({ projectDir, projectName, agentFile: builtFile('parts/agent.js'), env: options.place.env });
 
 /** Ports are looked at here, before anything is made, and where all of this user's programs can be seen. @throws TSV_PORT_TAKEN */
 function requirePorts(project: Project, plan: Plan, dir: string): void {

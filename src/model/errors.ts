@@ -21,6 +21,11 @@ export class TsvError extends Error {
     this.exitCode = options.exitCode ?? 1;
   }
 
+  /** By name: the built command and its parts are bundles of their own, each with this class in it. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof Error && value.name === 'TsvError';
+  }
+
   /** The form that crosses the agent's socket. */
   toJSON(): ErrorData {
     return {

@@ -322,7 +322,7 @@ describe('a virtual machine on a real QEMU', () => {
   });
 
   test('F19 that nobody can reach fails the wait with the requirement that is not met', patience, async () => {
-    const context = await up('deaf', { bootTimeoutMs: 300 });
+    const context = await up('deaf', { bootTimeoutMs: 3000 });
     await printed(context, 'guest is up');
     await provider.detach();
     sshPort = 1; // nothing listens there

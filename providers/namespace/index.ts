@@ -10,6 +10,7 @@ import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { containerConfig, defaultCapabilities } from './config.ts';
+import { endLeftovers } from './leftovers.ts';
 import { containerCgroups, startContainer } from './runtime.ts';
 import { ContainerTransport } from './transport.ts';
 
@@ -125,6 +126,10 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (started.cgroups.missing.length > 0)
         notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);
       return { process: started.process };
+    },
+
+    adopt: ({ process }) => {
+      if (isAlive(process)) endLeftovers(process.pid);
     },
 
     stop: (context, { force }) => stop(context, force),

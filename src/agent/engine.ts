@@ -141,6 +141,7 @@ export class Engine {
       if (!isAlive(record.process)) continue;
       this.watch(name, record);
       try {
+        this.provider(record).adopt?.(this.context(name));
         await this.ensureForwards(name);
       } catch (error) {
         warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);

@@ -84,6 +84,8 @@ export interface Provider {
     notice: (text: string) => void,
     record?: (process: ProcessRef) => Promise<void>,
   ): Promise<StartResult>;
+  /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
+  adopt?(context: MachineContext): void;
   /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
   stop(context: MachineContext, options: { force: boolean }): Promise<void>;
   /** Removes what `create` and `start` made. Already gone: success. */

@@ -102,7 +102,7 @@ describe('bad input', () => {
       { env: { HOME: '/nonexistent', XDG_RUNTIME_DIR: '' } },
     );
     expect(code, stderr).toBe(1);
-    expect(stderr).toMatch(/nobody has no range of 65536 ids[^]*usermod --add-subuids/);
+    expect(stderr).toMatch(/nobody has no range of 65536 ids[\s\S]*usermod --add-subuids/);
     nothingMade(project);
   });
 

@@ -71,18 +71,22 @@ export function lookUpUser(passwd: string, group: string, spec: string): PasswdE
     throw new TsvError('TSV_UNSUPPORTED', `the machine has no user '${userText}'`);
   }
   const name = row?.[0] ?? userText;
+  const own = row === undefined ? asId : number(row[2] ?? '');
+  const primary = row === undefined ? 0 : number(row[3] ?? '');
+  if (own === undefined || primary === undefined) {
+    throw new TsvError('TSV_UNSUPPORTED', `the machine's user '${userText}' has no valid id`, {
+      details: [`/etc/passwd: ${row?.join(':')}`],
+    });
+  }
   const groupRow = groupText === undefined ? undefined : rows(group).find((fields) => fields[0] === groupText);
-  const gid =
-    groupText === undefined
-      ? Number(row?.[3] ?? 0)
-      : (number(groupText) ?? (groupRow === undefined ? undefined : Number(groupRow[2])));
+  const gid = groupText === undefined ? primary : (number(groupText) ?? number(groupRow?.[2] ?? ''));
   if (gid === undefined) throw new TsvError('TSV_UNSUPPORTED', `the machine has no group '${groupText}'`);
   const groups = rows(group)
     .filter((fields) => fields.length >= 4 && (fields[3] ?? '').split(',').includes(name))
-    .map((fields) => Number(fields[2]));
+    .flatMap((fields) => number(fields[2] ?? '') ?? []);
   return {
     name,
-    uid: row === undefined ? (asId ?? 0) : Number(row[2]),
+    uid: own,
     gid,
     groups: [...new Set(groups)],
     home: row?.[5] || '/',

@@ -137,6 +137,60 @@ export function execProgram(request: {
   ];
 }
 
+/**
+ * Writes a file of a running container whole or not at all, as the container's own root: paths, owners and file systems
+ * are those of the container. The child opens a new file and reports its descriptor, the agent fetches that and writes;
+ * the second part, after `go`, gives it its owner, mode and name.
+ */
+export function putProgram(request: {
+  readonly path: string;
+  readonly temporary: string;
+  readonly mode: number;
+  readonly owner: UserIds;
+}): Step[] {
+  const { path, temporary, mode, owner } = request;
+  return [
+    { call: 'setns', args: [{ fd: 'target' }, CLONE.NEWUSER | CLONE.NEWNS] },
+    ...becomeUser({ uid: 0, gid: 0, groups: [] }),
+    ...openInRoot(posix.dirname(path), O.PATH | O.DIRECTORY),
+    {
+      call: 'openat2',
+      args: [
+        { fd: 'dir' },
+        temporary,
+        { bytes: openHow(O.CREAT | O.EXCL | O.WRONLY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS, 0o600) },
+        24,
+      ],
+      as: 'new',
+      note: 'the new file',
+    },
+    { call: 'dup3', args: [{ result: 'new' }, { fd: 'file' }, O.CLOEXEC], as: 'file' },
+    { report: 'opened', value: 'file' },
+    {
+      call: 'read',
+      args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1],
+      mode: 'positive',
+      note: 'until it is written',
+    },
+    { call: 'fchown', args: [{ fd: 'file' }, owner.uid, owner.gid] },
+    { call: 'fchmod', args: [{ fd: 'file' }, mode] },
+    { call: 'fsync', args: [{ fd: 'file' }] },
+    { call: 'renameat', args: [{ fd: 'dir' }, temporary, { fd: 'dir' }, posix.basename(path)] },
+    { call: 'exit_group', args: [0] },
+  ];
+}
+
+/** Removes what an interrupted {@link putProgram} left. */
+export function unputProgram(path: string, temporary: string): Step[] {
+  return [
+    { call: 'setns', args: [{ fd: 'target' }, CLONE.NEWUSER | CLONE.NEWNS] },
+    ...becomeUser({ uid: 0, gid: 0, groups: [] }),
+    ...openInRoot(posix.dirname(path), O.PATH | O.DIRECTORY),
+    { call: 'unlinkat', args: [{ fd: 'dir' }, temporary, 0], mode: 'may' },
+    { call: 'exit_group', args: [0] },
+  ];
+}
+
 export interface UserIds {
   readonly uid: number;
   readonly gid: number;
@@ -174,10 +228,7 @@ function openInRoot(
   flags: number,
   options: { into?: 'dir' | 'file'; from?: Argument; resolve?: number; mode?: 'must' | 'may'; create?: number } = {},
 ): Step[] {
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
-  how.writeBigUInt64LE(BigInt(options.create ?? 0), 8);
-  how.writeBigUInt64LE(BigInt((options.resolve ?? RESOLVE.IN_ROOT) | RESOLVE.NO_MAGICLINKS), 16);
+  const how = openHow(flags, options.resolve ?? RESOLVE.IN_ROOT, options.create ?? 0);
   const relative = path.replace(/^\/+/, '') || '.';
   const name = `opened ${path} ${flags} ${JSON.stringify(options.from ?? null)} ${counter++}`;
   return [
@@ -193,12 +244,21 @@ function openInRoot(
 }
 let counter = 0;
 
-/** Makes a folder and its parents, each step resolved inside the root. Existing ones stay. */
+/** struct open_how of openat2(2). */
+function openHow(flags: number, resolve: number, mode: number): Buffer {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolve | RESOLVE.NO_MAGICLINKS), 16);
+  return how;
+}
+
+/** Makes a folder and its parents, each step resolved inside the root. Existing ones stay as they are. */
 function makeFolders(path: string, owner: number): Step[] {
   const parts = path.split('/').filter((part) => part !== '');
   return parts.flatMap((part, i) => [
     ...openInRoot(`/${parts.slice(0, i).join('/')}`, O.PATH | O.DIRECTORY),
-    { call: 'mkdirat', args: [{ fd: 'dir' }, part, 0o755], mode: 'may' } satisfies Step,
+    { call: 'mkdirat', args: [{ fd: 'dir' }, part, 0o755], mode: owner === 0 ? 'may' : 'guard' } satisfies Step,
     ...(owner === 0
       ? []
       : [

@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
-import { type CgroupLayout, type Cgroups, createCgroups, findCgroups } from '../../src/sys/cgroup.ts';
+import { type CgroupLayout, type Cgroups, createCgroups, findCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { type ExitStatus, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { fork, type StepFailure } from '../../src/sys/fork.ts';
@@ -83,6 +83,7 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
     });
     const builder = fork({ fds, steps }, startFailure(options.name, config));
     const builderGone = waitExit(builder.pid);
+    let exited: Promise<ExitStatus | undefined> | undefined;
     try {
       await builder.reported('unshared');
       writeFileSync(`/proc/${builder.pid}/uid_map`, mapText(config.linux.uidMappings));
@@ -91,7 +92,7 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
       builder.go();
       const pid = await builder.reported('forked');
       const process = processRef(pid);
-      const exited = waitExit(pid);
+      exited = waitExit(pid);
       // PID 1 waits for its second `go`; were this agent killed now, it would end.
       if (process !== undefined) await options.record(process);
       builder.go();
@@ -99,6 +100,12 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
       if (process === undefined)
         throw new TsvError('TSV_CONTAINER_START', `${options.name}: its command ended at once`);
       return { process, exited, cgroups };
+    } catch (error) {
+      // Whatever has begun is over before anybody is told.
+      builder.abandon();
+      await Promise.all([builderGone, exited]);
+      removeCgroups(options.layout, config.linux.cgroupsPath);
+      throw error;
     } finally {
       builder.abandon();
       await builderGone;

@@ -1,20 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  createWriteStream,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
+import { closeSync, createReadStream, fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { basename, dirname } from 'node:path';
 import { type Duplex, PassThrough, Readable } from 'node:stream';
-import { finished, pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import { ReadStream } from 'node:tty';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ExecRequest, ExecResult, ExecSession, Transport } from '../../src/model/provider.ts';
@@ -25,6 +12,7 @@ import { pipe } from '../../src/sys/fork.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
 import { lookUpUser, openInside, readInside } from './inside.ts';
+import { putFile } from './put.ts';
 import { execInContainer, openTerminal, resizeTerminal } from './runtime.ts';
 
 export interface ContainerTarget {
@@ -165,33 +153,8 @@ export class ContainerTransport implements Transport {
 
   async put(content: Readable | Buffer, path: string, options: { mode?: number; owner?: string } = {}): Promise<void> {
     const { pid } = this.target.process;
-    const folder = openInside(pid, dirname(path), O.PATH | O.DIRECTORY);
-    // A name in an open folder: nothing in the container can turn it elsewhere. O_EXCL follows no link.
-    const inFolder = (name: string) => `/proc/self/fd/${folder}/${name}`;
-    const temporary = inFolder(`.${basename(path)}.${randomBytes(6).toString('hex')}`);
-    try {
-      const fd = openSync(temporary, 'wx', 0o600);
-      try {
-        const stream = createWriteStream('', { fd, autoClose: false });
-        await pipeline(Buffer.isBuffer(content) ? Readable.from([content]) : content, stream);
-        const owner = lookUpUser(
-          readInside(pid, '/etc/passwd'),
-          readInside(pid, '/etc/group'),
-          options.owner ?? 'root',
-        );
-        fchownSync(fd, this.target.idOutside(owner.uid), this.target.idOutside(owner.gid));
-        fchmodSync(fd, options.mode ?? 0o644);
-        fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
-      renameSync(temporary, inFolder(basename(path)));
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
-    } finally {
-      closeSync(folder);
-    }
+    const owner = lookUpUser(readInside(pid, '/etc/passwd'), readInside(pid, '/etc/group'), options.owner ?? 'root');
+    await putFile({ name: this.target.name, initPid: pid, path, owner, mode: options.mode ?? 0o644 }, content);
   }
 
   async get(path: string): Promise<Readable> {
@@ -215,24 +178,36 @@ export class ContainerTransport implements Transport {
 const drainMs = 100;
 
 /**
- * Resolves when the stream has ended, or when it has been silent for a moment: a command that left a program in the
- * background keeps its output open, and nobody should wait for that one.
+ * Resolves when the stream has ended, or when nothing more came for a moment although somebody reads: a command that left
+ * a program in the background keeps its output open, and nobody should wait for that one. Time in which the reader
+ * does not take what is there does not count.
  */
 async function drained(stream: Readable): Promise<void> {
   if (stream.readableEnded || stream.destroyed) return;
+  let quietSince = performance.now();
+  const note = () => {
+    quietSince = performance.now();
+  };
+  const read = stream.read;
+  // Seen from here, not from a listener: a 'data' listener would start the flow that a slow reader has stopped.
+  stream.read = function (this: Readable, size?: number) {
+    note();
+    return read.call(this, size);
+  };
   await new Promise<void>((resolve) => {
-    let timer = setTimeout(resolve, drainMs);
-    stream.on('data', () => {
-      clearTimeout(timer);
-      timer = setTimeout(resolve, drainMs);
-    });
+    const look = setInterval(() => {
+      // The socket reads ahead: an empty buffer means that nothing more has come, read or not.
+      if (stream.readableLength > 0) note();
+      else if (performance.now() - quietSince >= drainMs) finish();
+    }, drainMs / 4);
+    const finish = () => {
+      clearInterval(look);
+      stream.read = read;
+      resolve();
+    };
     void finished(stream, { writable: false })
       .catch(() => {})
-      .then(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    if (stream.isPaused()) stream.pause();
+      .then(finish);
   });
 }
 

@@ -42,20 +42,22 @@ import {
  *     mode 1 (may):      next step
  *     mode 2 (fork):     rax == 0 ? next step : step = target
  *     mode 3 (positive): rax <= 0 ? fail : next step
+ *     mode 4 (guard):    -4095 <= rax < 0 ? the step after the next : next step
  *     mode 0 (must):     -4095 <= rax < 0 ? fail : next step
  *   fail:
  *     report[1] = address of the step; report[2] = rax
  *     write(report[0], &report[1], 16); exit_group(127)
  */
 const interpreter = Buffer.from(
-  '53554889fb4889f5488b034883f8ff745c488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f05488b4b404885c97403488901' +
-    '488b4b384883f90174144883f902741b4883f903740e483d01f0ffff731f4883c350ebad4885c07e14ebf34885c074ee488b5b48eb9b' +
-    '488b43085d5bc34889451048895d08488b7d00488d7508ba10000000b8010000000f05bf7f000000b8e70000000f050f0b',
+  '53554889fb4889f5488b034883f8ff7470488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f05488b4b404885c9740348890148' +
+    '8b4b384883f901741a4883f902742f4883f90374224883f904740e483d01f0ffff732d4883c350eba7483d01f0ffff72f24883c350ebec48' +
+    '85c07e14ebe54885c074e0488b5b48eb87488b43085d5bc34889451048895d08488b7d00488d7508ba10000000b8010000000f05bf7f0000' +
+    '00b8e70000000f050f0b',
   'hex',
 );
 
 const stepBytes = 80;
-const modes = { must: 0, may: 1, fork: 2, positive: 3 } as const;
+const modes = { must: 0, may: 1, fork: 2, positive: 3, guard: 4 } as const;
 const sigSetAll = Buffer.alloc(8, 0xff);
 
 let run: ((steps: bigint, report: bigint) => number) | undefined;

@@ -30,8 +30,8 @@ export type Step =
   | {
       readonly call: SyscallName;
       readonly args: readonly Argument[];
-      /** `must` (default): an error ends the child; `may`: errors are passed over; `positive`: 0 ends it too (end of file). */
-      readonly mode?: 'must' | 'may' | 'positive';
+      /** `must` (default): an error ends the child; `may`: errors are passed over; `positive`: 0 ends it too (end of file); `guard`: after an error the next step is left out. */
+      readonly mode?: 'must' | 'may' | 'positive' | 'guard';
       readonly as?: string;
       /** Why, for the printed program and error messages. */
       readonly note?: string;
@@ -42,8 +42,8 @@ export type Step =
   | { readonly fork: number; readonly as: string; readonly parent: readonly Step[] };
 
 /** Messages from the child to its parent; see the drawing in fork.ts. */
-export type Report = 'unshared' | 'forked';
-export const reportCodes: Readonly<Record<Report, number>> = { unshared: 1, forked: 2 };
+export type Report = 'unshared' | 'forked' | 'opened';
+export const reportCodes: Readonly<Record<Report, number>> = { unshared: 1, forked: 2, opened: 3 };
 
 export interface Program {
   /** Open descriptors of the parent that the child keeps, by name (-1: a free place for one of the child's own); all others are closed in the child. */

@@ -32,7 +32,7 @@ describe('when something dies', () => {
     const project = fixture({
       'Tsfile.yaml': two.replace(
         'a: { image: debian-12 }',
-        `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`,
+        `a: { image: debian-12, forwards: ["${port}:8000"], command: [perl, -MIO::Socket::INET, -e, 'my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1); while (my $c = $l->accept) { while (<$c>) { last if /^\\r?$/ } print $c "HTTP/1.0 200 OK\\r\\n\\r\\nyes"; close $c }'] }`,
       ),
     });
     await project.ok('up');

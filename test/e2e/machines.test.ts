@@ -232,7 +232,7 @@ describe('a project of containers', () => {
     await follower.prints(/serving/);
     const seen = follower.output().stdout.split('answered').length;
     await get(port);
-    await follower.prints(new RegExp(`(?:answered[sS]*){${seen}}`));
+    await follower.prints(new RegExp(`(?:answered\\s*){${seen}}`));
     follower.signal('SIGINT');
     await follower.result;
   });

@@ -27,7 +27,7 @@ machines:
 const server = `#!/usr/bin/perl
 use IO::Socket::INET;
 my $listener = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1) or die $!;
-while (my $client = $listener->accept) { print $client "HTTP/1.0 200 OK\\r\\n\\r\\nfrom the vm"; close $client }
+while (my $client = $listener->accept) { while (<$client>) { last if /^\\r?$/ } print $client "HTTP/1.0 200 OK\\r\\n\\r\\nfrom the vm"; close $client }
 `;
 
 describe('a virtual machine beside a container', () => {

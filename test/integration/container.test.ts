@@ -1,22 +1,33 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test as plainTest } from 'vitest';
+import { describe, expect, onTestFinished, test as plainTest } from 'vitest';
 import { defaultCapabilities } from '../../providers/namespace/config.ts';
 import type { TsvError } from '../../src/model/errors.ts';
-import { findCgroups } from '../../src/sys/cgroup.ts';
 import { capabilityMask } from '../../src/sys/capabilities.ts';
+import { findCgroups } from '../../src/sys/cgroup.ts';
 import { waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
-import { type Container, containerTests } from '../support/containers.ts';
+import { type Container, containerTests, skip } from '../support/containers.ts';
 import { listProcesses } from '../support/host-processes.ts';
 import { until } from '../support/until.ts';
 
-/* Real containers, attacked from inside. Numbers as in S12 are those of the security checklist in docs/security.md. */
+/* Real containers, attacked from inside. Names may begin with the number of a line of the security checklist. */
 
 const { test, lab } = containerTests(import.meta.filename);
 
@@ -43,7 +54,6 @@ const temporary = async (options: Parameters<ReturnType<typeof lab>['container']
 
 describe('S2 descriptors', () => {
   test('S2 a command has 0, 1 and 2, though its caller has 20 more open', async () => {
-    const { openSync, closeSync } = await import('node:fs');
     const more = Array.from({ length: 20 }, () => openSync('/etc/passwd', 'r'));
     onTestFinished(() => more.forEach((fd) => closeSync(fd)));
     const container = await debian();
@@ -91,7 +101,10 @@ describe('images that lie', () => {
         const box = lab().image((rootfs) => symlinkSync(target, join(rootfs, place)));
         const container = lab().container({ box });
         const error = await failure(container.start());
-        expect(error).toMatchObject({ code: 'TSV_CONTAINER_START', details: [expect.stringMatching(new RegExp(`openat2 .* ${place} .*: (ELOOP|ENOTDIR|EXDEV)`))] });
+        expect(error).toMatchObject({
+          code: 'TSV_CONTAINER_START',
+          details: [expect.stringMatching(new RegExp(`openat2 .* ${place} .*: (ELOOP|ENOTDIR|EXDEV)`))],
+        });
         expect(readdirSync(outside)).toEqual([]);
         await container.destroy();
       }
@@ -105,7 +118,9 @@ describe('images that lie', () => {
       symlinkSync('/proc/sys/kernel/core_pattern', join(rootfs, 'dev/null'));
     });
     const container = await temporary({ box });
-    expect(await container.sh('echo evil >/dev/null; stat -c %t:%T /dev/null; cat /proc/kcore | head -c 1')).toMatch(/^1:3/);
+    expect(await container.sh('echo evil >/dev/null; stat -c %t:%T /dev/null; cat /proc/kcore | head -c 1')).toMatch(
+      /^1:3/,
+    );
     expect(readFileSync('/proc/sys/kernel/core_pattern', 'utf8')).toBe(pattern);
   });
 
@@ -127,7 +142,10 @@ describe('images that lie', () => {
       await container.destroy();
       expect(readdirSync(outside), guest).toEqual([]);
     }
-    const container = await temporary({ box, machine: { shares: [{ host: share, guest: '/inside/deep/er', readonly: true }] } });
+    const container = await temporary({
+      box,
+      machine: { shares: [{ host: share, guest: '/inside/deep/er', readonly: true }] },
+    });
     expect(await container.sh('cat /etc/deep/er/hello')).toBe('hello');
   });
 
@@ -137,7 +155,10 @@ describe('images that lie', () => {
     const file = join(lab().folder, 'one-file');
     writeFileSync(file, 'theirs');
     const box = lab().image((rootfs) => symlinkSync(outside, join(rootfs, 'etc/conf')));
-    const container = lab().container({ box, machine: { shares: [{ host: file, guest: '/etc/conf', readonly: true }] } });
+    const container = lab().container({
+      box,
+      machine: { shares: [{ host: file, guest: '/etc/conf', readonly: true }] },
+    });
     await container.start().catch((error: TsvError) => expect(error.code).toBe('TSV_CONTAINER_START'));
     await container.destroy();
     expect(readFileSync(outside, 'utf8')).toBe('mine');
@@ -158,17 +179,15 @@ describe('images that lie', () => {
 });
 
 describe('privileges', () => {
-  const asUsers: readonly (readonly [string, string])[] = [
-    ['root', 'ffffffff'],
-    ['tsv', '0'],
-  ];
-  for (const [user] of asUsers) {
+  for (const user of ['root', 'tsv']) {
     test(`S12 S13 a command of ${user} has no new privileges, the bounding set, and nothing that is inherited`, async () => {
       const text = await (await debian()).sh('cat /proc/self/status', { user });
       const mask = capabilityMask(defaultCapabilities);
       const own = user === 'root' ? mask : 0n;
       expect(status(text, 'NoNewPrivs')).toBe('1');
-      expect(['CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb'].map((field) => BigInt(`0x${status(text, field)}`))).toEqual([mask, own, own, 0n, 0n]);
+      expect(
+        ['CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb'].map((field) => BigInt(`0x${status(text, field)}`)),
+      ).toEqual([mask, own, own, 0n, 0n]);
     });
   }
 
@@ -176,57 +195,95 @@ describe('privileges', () => {
     const text = readFileSync(`/proc/${(await debian()).pid}/status`, 'utf8');
     const mask = capabilityMask(defaultCapabilities);
     expect(status(text, 'NoNewPrivs')).toBe('1');
-    expect(['CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb'].map((field) => BigInt(`0x${status(text, field)}`))).toEqual([mask, mask, mask, 0n, 0n]);
+    expect(
+      ['CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb'].map((field) => BigInt(`0x${status(text, field)}`)),
+    ).toEqual([mask, mask, mask, 0n, 0n]);
   });
 
   test('S12 a setuid program keeps the id of its caller', async () => {
     const container = await debian();
-    expect(await container.sh('cp /usr/bin/id /var/tmp/id && chown root:root /var/tmp/id && chmod 6755 /var/tmp/id && stat -c %a /var/tmp/id')).toBe('6755');
+    expect(
+      await container.sh(
+        'cp /usr/bin/id /var/tmp/id && chown root:root /var/tmp/id && chmod 6755 /var/tmp/id && stat -c %a /var/tmp/id',
+      ),
+    ).toBe('6755');
     expect(await container.sh('/var/tmp/id -u; /var/tmp/id -g', { user: 'tsv' })).toBe('1000\n1000');
   });
 
   test('S14 there are no raw sockets, no packet sockets, and no IPv6 on its interfaces', async () => {
     const container = await debian();
-    for (const [family, type] of [[2, 3], [17, 3], [10, 3]]) {
-      expect(await container.sh(`perl -e 'socket(S, ${family}, ${type}, 255) and print "open" or print $!'`)).toBe('Operation not permitted');
+    for (const [family, type] of [
+      [2, 3],
+      [17, 3],
+      [10, 3],
+    ]) {
+      expect(await container.sh(`perl -e 'socket(S, ${family}, ${type}, 255) and print "open" or print $!'`)).toBe(
+        'Operation not permitted',
+      );
     }
     expect(await container.sh('cat /proc/sys/net/ipv6/conf/*/disable_ipv6 2>/dev/null | sort -u || :')).toMatch(/^1?$/);
   });
 
-  plainTest.todo('S15 seccomp: keyctl, bpf, mount, unshare(NEWUSER), open_by_handle_at, kexec_load, userfaultfd, AF_ALG and AF_VSOCK are denied');
+  plainTest.todo(
+    'S15 seccomp: keyctl, bpf, mount, unshare(NEWUSER), open_by_handle_at, kexec_load, userfaultfd, AF_ALG and AF_VSOCK are denied',
+  );
   plainTest.todo('S16 unknown architectures and x32 system calls are killed or ENOSYS');
 
   test('S18 no device can be made, block or character', async () => {
     const container = await debian();
     for (const kind of ['b 8 0', 'b 7 0', 'c 1 1', 'c 10 200']) {
-      expect(await container.sh(`mknod /tmp/device ${kind} 2>&1; ls /tmp/device 2>/dev/null`)).toContain('Operation not permitted');
+      expect(await container.sh(`mknod /tmp/device ${kind} 2>&1; ls /tmp/device 2>/dev/null`)).toContain(
+        'Operation not permitted',
+      );
     }
     expect(await container.sh('find /dev -type b')).toBe('');
-    expect(await container.sh('find /dev -type c | sort | tr "\\n" " "')).toMatch(/^\/dev\/full \/dev\/null \/dev\/pts\/ptmx \/dev\/random \/dev\/tty \/dev\/urandom \/dev\/zero *$/);
+    const devices = await container.sh('for f in /dev/* /dev/*/*; do [ -c $f ] && stat -L -c "%n %t:%T" $f; done');
+    expect(devices.split('\n').filter((line) => !/^\/dev\/(pts\/\d+|std\w+|fd\/\d+) /.test(line))).toEqual([
+      '/dev/full 1:7',
+      '/dev/null 1:3',
+      '/dev/ptmx 5:2',
+      '/dev/random 1:8',
+      '/dev/tty 5:0',
+      '/dev/urandom 1:9',
+      '/dev/zero 1:5',
+      '/dev/pts/ptmx 5:2',
+    ]);
   });
 
   test('S19 no file system of the kernel can be mounted, cgroups least of all', async () => {
     const container = await debian();
     for (const type of ['cgroup', 'cgroup2', 'proc', 'sysfs', 'tmpfs', 'debugfs', 'overlay']) {
-      expect(await container.sh(`mkdir -p /tmp/m; mount -t ${type} none /tmp/m 2>&1 && echo mounted`), type).not.toContain('mounted');
+      expect(
+        await container.sh(`mkdir -p /tmp/m; mount -t ${type} none /tmp/m 2>&1 && echo mounted`),
+        type,
+      ).not.toContain('mounted');
     }
     expect(await container.sh('find /sys/fs/cgroup -name release_agent 2>/dev/null')).toBe('');
   });
 
   test('S20 uid 0 inside is not 0 outside', async (context) => {
-    if (!lab().map.rooted) context.skip("an ordinary user's container has no more than that user");
+    if (!lab().map.rooted) skip(context, "an ordinary user's container has no more than that user");
     const { pid } = await debian();
     const text = readFileSync(`/proc/${pid}/status`, 'utf8');
-    for (const field of ['Uid', 'Gid']) expect(new Set(status(text, field).split('\t'))).toEqual(new Set([String(0x6fff0000)]));
-    expect(readFileSync(`/proc/${pid}/uid_map`, 'utf8').trim().split(/\s+/)).toEqual(['0', String(0x6fff0000), '65536']);
+    for (const field of ['Uid', 'Gid'])
+      expect(new Set(status(text, field).split('\t'))).toEqual(new Set([String(0x6fff0000)]));
+    expect(readFileSync(`/proc/${pid}/uid_map`, 'utf8').trim().split(/\s+/)).toEqual([
+      '0',
+      String(0x6fff0000),
+      '65536',
+    ]);
     expect(statSync(`/proc/${pid}`).uid, 'what it owns in /proc').toBe(0x6fff0000);
   });
 
   test('S20 what a container writes belongs to the mapped id, and a shared folder keeps its owners', async () => {
     const folder = join(lab().folder, 'share-writes');
     mkdirSync(folder);
-    const container = await temporary({ machine: { shares: [{ host: folder, guest: '/srv/share', readonly: false }] } });
-    expect(await container.sh('stat -c %u /srv/share; echo hi >/srv/share/file && echo ok; echo hi >/root/file')).toBe('0\nok');
+    const container = await temporary({
+      machine: { shares: [{ host: folder, guest: '/srv/share', readonly: false }] },
+    });
+    expect(await container.sh('stat -c %u /srv/share; echo hi >/srv/share/file && echo ok; echo hi >/root/file')).toBe(
+      '0\nok',
+    );
     expect(statSync(join(folder, 'file')).uid).toBe(process.geteuid?.());
     expect(statSync(join(container.upper, 'root/file')).uid).toBe(lab().idOutside(0));
   });
@@ -244,7 +301,9 @@ describe('privileges', () => {
   test('a share below a folder of the image leaves the owner of that folder alone', async () => {
     const folder = join(lab().folder, 'share-home');
     mkdirSync(folder, { mode: 0o755 });
-    const container = await temporary({ machine: { shares: [{ host: folder, guest: '/home/tsv/src', readonly: false }] } });
+    const container = await temporary({
+      machine: { shares: [{ host: folder, guest: '/home/tsv/src', readonly: false }] },
+    });
     expect(await container.sh('stat -c %U /home/tsv')).toBe('tsv');
   });
 
@@ -252,7 +311,6 @@ describe('privileges', () => {
     const container = await debian();
     expect((await container.sh('ls /proc | grep -c "^[0-9]*$"')).length).toBeLessThan(2);
     for (const name of ['user', 'mnt', 'pid', 'net', 'uts', 'ipc', 'cgroup', 'time']) {
-      const { readlinkSync } = await import('node:fs');
       expect(readlinkSync(`/proc/${container.pid}/ns/${name}`), name).not.toBe(readlinkSync(`/proc/self/ns/${name}`));
     }
   });
@@ -260,7 +318,9 @@ describe('privileges', () => {
   test('a container cannot signal, trace or see its runtime', async () => {
     const container = await debian();
     expect(await container.sh(`kill -0 ${process.pid} 2>&1`)).toContain('No such process');
-    expect(await container.sh('dmesg 2>&1 | head -1; date -s 2000-01-01 2>&1 | tail -1; hostname evil 2>&1')).toMatch(/not permitted/);
+    expect(await container.sh('dmesg 2>&1 | head -1; date -s 2000-01-01 2>&1 | tail -1; hostname evil 2>&1')).toMatch(
+      /not permitted/,
+    );
     expect(await container.sh('hostname')).toBe('shared');
   });
 });
@@ -268,7 +328,14 @@ describe('privileges', () => {
 describe('S17 the kernel interfaces', () => {
   test('S17 that are masked read as empty', async () => {
     const container = await debian();
-    for (const path of ['/proc/kcore', '/proc/keys', '/proc/timer_list', '/proc/interrupts', '/proc/sched_debug', '/proc/latency_stats']) {
+    for (const path of [
+      '/proc/kcore',
+      '/proc/keys',
+      '/proc/timer_list',
+      '/proc/interrupts',
+      '/proc/sched_debug',
+      '/proc/latency_stats',
+    ]) {
       expect(await container.sh(`if [ -e ${path} ]; then head -c 10 ${path}; fi`), path).toBe('');
     }
     for (const path of ['/proc/acpi', '/proc/scsi', '/proc/asound', '/sys/firmware', '/sys/devices/virtual/powercap']) {
@@ -278,29 +345,61 @@ describe('S17 the kernel interfaces', () => {
 
   test('S17 that are read-only cannot be written', async () => {
     const container = await debian();
-    for (const path of ['/proc/sys/kernel/core_pattern', '/proc/sys/vm/drop_caches', '/proc/sys/net/ipv4/ip_forward', '/proc/sys/kernel/hostname', '/proc/sysrq-trigger', '/proc/irq/default_smp_affinity', '/sys/kernel/mm/ksm/run']) {
-      expect(await container.sh(`if [ -e ${path} ]; then (echo 1 >${path}) 2>&1; else echo Read-only file system; fi`), path).toMatch(/Read-only file system|Permission denied/);
+    for (const path of [
+      '/proc/sys/kernel/core_pattern',
+      '/proc/sys/vm/drop_caches',
+      '/proc/sys/net/ipv4/ip_forward',
+      '/proc/sys/kernel/hostname',
+      '/proc/sysrq-trigger',
+      '/proc/irq/default_smp_affinity',
+      '/sys/kernel/mm/ksm/run',
+    ]) {
+      expect(
+        await container.sh(`if [ -e ${path} ]; then (echo 1 >${path}) 2>&1; else echo Read-only file system; fi`),
+        path,
+      ).toMatch(/Read-only file system|Permission denied/);
     }
   });
 
   test('S17 stay so: no mask can be taken off', async () => {
     const container = await debian();
-    for (const path of ['/proc/kcore', '/proc/sys', '/sys/firmware', '/proc', '/sys']) {
-      expect(await container.sh(`perl -e 'syscall(166, "${path}", 2) == 0 and print "unmounted" or print $!'`), path).toMatch(/Operation not permitted|Invalid argument/);
+    for (const path of ['/proc/kcore', '/proc/interrupts', '/proc/sys', '/sys/firmware', '/proc', '/sys']) {
+      expect(
+        await container.sh(
+          `perl -e '$p = "${path}"; -e $p or print("Invalid argument") and exit; syscall(166, $p, 2) == 0 and print "unmounted" or print $!'`,
+        ),
+        path,
+      ).toMatch(/Operation not permitted|Invalid argument/);
     }
-    expect(await container.sh('mount -o remount,rw /proc/sys 2>&1; (echo 1 >/proc/sys/kernel/core_pattern) 2>&1')).toContain('Read-only file system');
+    expect(
+      await container.sh('mount -o remount,rw /proc/sys 2>&1; (echo 1 >/proc/sys/kernel/core_pattern) 2>&1'),
+    ).toContain('Read-only file system');
   });
 
   test('S17 are not to be had by new namespaces', async () => {
     const container = await debian();
-    const user = await container.sh('unshare --user --map-root-user --mount sh -c "umount -l /proc/kcore && head -c 4 /proc/kcore | wc -c" 2>&1');
+    const user = await container.sh(
+      'unshare --user --map-root-user --mount sh -c "umount -l /proc/interrupts && head -c 4 /proc/interrupts | wc -c" 2>&1',
+    );
     expect(user).not.toBe('4');
     expect(await container.sh('unshare --mount true 2>&1')).toContain('Operation not permitted');
   });
 });
 
 describe('S24 the user of a command', () => {
-  for (const user of ['nobody-of-this-name', '', '4294967296', '4294967295', '18446744073709551616', '-1', '0x0', '1e0', ' 0', 'root:nogroup-of-this-name', 'root:4294967296']) {
+  for (const user of [
+    'nobody-of-this-name',
+    '',
+    '4294967296',
+    '4294967295',
+    '18446744073709551616',
+    '-1',
+    '0x0',
+    '1e0',
+    ' 0',
+    'root:nogroup-of-this-name',
+    'root:4294967296',
+  ]) {
     test(`S24 ${JSON.stringify(user)} is an error, and never root`, async () => {
       expect(await failure((await debian()).exec(['id', '-u'], { user }))).toMatchObject({ code: 'TSV_UNSUPPORTED' });
     });
@@ -315,11 +414,19 @@ describe('S24 the user of a command', () => {
     expect(await container.sh('id -G')).toBe('0');
   });
 
-  for (const [what, line] of [['overflows', 'evil:x:4294967296:100::/:/bin/sh'], ['is empty', 'evil:x::100::/:/bin/sh'], ['is no number', 'evil:x:abc:100::/:/bin/sh']] as const) {
+  for (const [what, line] of [
+    ['overflows', 'evil:x:4294967296:100::/:/bin/sh'],
+    ['is empty', 'evil:x::100::/:/bin/sh'],
+    ['is no number', 'evil:x:abc:100::/:/bin/sh'],
+  ] as const) {
     test(`S24 a user whose id in the image's passwd ${what} is an error, and never root`, async () => {
-      const box = lab().image((rootfs) => writeFileSync(join(rootfs, 'etc/passwd'), `root:x:0:0::/root:/bin/sh\n${line}\n`));
+      const box = lab().image((rootfs) =>
+        writeFileSync(join(rootfs, 'etc/passwd'), `root:x:0:0::/root:/bin/sh\n${line}\n`),
+      );
       const container = await temporary({ box });
-      expect(await failure(container.exec(['id', '-u'], { user: 'evil', cwd: '/' }))).toMatchObject({ code: 'TSV_UNSUPPORTED' });
+      expect(await failure(container.exec(['id', '-u'], { user: 'evil', cwd: '/' }))).toMatchObject({
+        code: 'TSV_UNSUPPORTED',
+      });
     });
   }
 });
@@ -328,16 +435,31 @@ describe('the end of a command', () => {
   test('gives its exit code, or 128 and the signal', async () => {
     const container = await debian();
     for (const code of [0, 1, 42, 255]) expect((await container.exec(['sh', '-c', `exit ${code}`])).code).toBe(code);
-    for (const [name, number] of [['TERM', 15], ['KILL', 9], ['SEGV', 11], ['PIPE', 13]] as const) {
-      expect(await container.exec(['sh', '-c', `kill -${name} $$`])).toMatchObject({ code: 128 + number, signal: name });
+    for (const [name, number] of [
+      ['TERM', 15],
+      ['KILL', 9],
+      ['SEGV', 11],
+      ['PIPE', 13],
+    ] as const) {
+      expect(await container.exec(['sh', '-c', `kill -${name} $$`])).toMatchObject({
+        code: 128 + number,
+        signal: name,
+      });
     }
   });
 
   test('is 127 when there is no such command, 126 when it cannot be executed', async () => {
     const container = await debian();
-    expect(await failure(container.exec(['no-such-command']))).toMatchObject({ code: 'TSV_COMMAND_NOT_FOUND', exitCode: 127, message: "shared has no command 'no-such-command'" });
+    expect(await failure(container.exec(['no-such-command']))).toMatchObject({
+      code: 'TSV_COMMAND_NOT_FOUND',
+      exitCode: 127,
+      message: "shared has no command 'no-such-command'",
+    });
     expect(await failure(container.exec(['/etc/passwd/x']))).toMatchObject({ exitCode: 127 });
-    expect(await failure(container.exec(['/etc/passwd']))).toMatchObject({ exitCode: 126, message: "shared cannot execute '/etc/passwd' (EACCES)" });
+    expect(await failure(container.exec(['/etc/passwd']))).toMatchObject({
+      exitCode: 126,
+      message: "shared cannot execute '/etc/passwd' (EACCES)",
+    });
     expect(await failure(container.exec(['/tmp']))).toMatchObject({ exitCode: 126 });
   });
 
@@ -347,7 +469,7 @@ describe('the end of a command', () => {
     await new Promise((resolve) => session.stdout.once('data', resolve));
     session.signal('TERM');
     expect(await session.exited).toEqual({ code: 143, signal: 'TERM' });
-    await until('the sleep is gone', async () => (await container.sh('pgrep -f "sleep 1001"')) === '');
+    await until('the sleep is gone', async () => (await container.exec(['pgrep', '-f', 'sleep 1001'])).stdout === '');
   });
 
   test('does not wait for what it left in the background', async () => {
@@ -357,7 +479,9 @@ describe('the end of a command', () => {
   });
 
   test('comes after its output was delivered, to however slow a reader', async () => {
-    const session = await (await debian().then((container) => container.transport())).exec({ argv: ['sh', '-c', 'head -c 100000 /dev/zero'] });
+    const session = await (await debian().then((container) => container.transport())).exec({
+      argv: ['sh', '-c', 'head -c 100000 /dev/zero'],
+    });
     session.stdin.end();
     let received = 0;
     const first = new Promise<void>((resolve) => {
@@ -370,7 +494,10 @@ describe('the end of a command', () => {
       });
     });
     await first;
-    const early = await Promise.race([session.exited.then(() => `exited after ${received} of 100000 bytes`), pause(400, 'waits')]);
+    const early = await Promise.race([
+      session.exited.then(() => `exited after ${received} of 100000 bytes`),
+      pause(400, 'waits'),
+    ]);
     session.stdout.resume();
     await session.exited;
     expect(early).toBe('waits');
@@ -407,8 +534,12 @@ describe('exec', () => {
   });
 
   test('keeps standard output and standard error apart, and gives the environment as it is', async () => {
-    const container = await lab().container === undefined ? expect.fail() : await debian();
-    expect(await container.exec(['sh', '-c', 'echo out; echo err >&2; printf %s "$VALUE" >&2'], { env: { VALUE: 'ä b\nc=d' } })).toEqual({ code: 0, stdout: 'out\n', stderr: 'err\nä b\nc=d' });
+    const container = await debian();
+    expect(
+      await container.exec(['sh', '-c', 'echo out; echo err >&2; printf %s "$VALUE" >&2'], {
+        env: { VALUE: 'ä b\nc=d' },
+      }),
+    ).toEqual({ code: 0, stdout: 'out\n', stderr: 'err\nä b\nc=d' });
   });
 
   test('has a terminal of the wanted size, and follows when the size changes', async () => {
@@ -438,14 +569,22 @@ describe('exec', () => {
       session.stdin.write(keys);
       return session.exited;
     };
-    expect(await onTerminal(['sh', '-c', 'echo ready; exec sleep 1000'], '\x03', 'ready')).toEqual({ code: 130, signal: 'INT' });
+    expect(await onTerminal(['sh', '-c', 'echo ready; exec sleep 1000'], '\x03', 'ready')).toEqual({
+      code: 130,
+      signal: 'INT',
+    });
     expect(await onTerminal(['sh', '-c', 'echo ready; exec cat'], 'text\r\x04', 'ready')).toEqual({ code: 0 });
   });
 
   test('S6 takes no terminal from a container that put something else in its place', async () => {
     const container = await temporary();
-    await container.sh('umount /dev/pts 2>/dev/null; rm -f /dev/ptmx; ln -s /etc/passwd /dev/ptmx; mv /dev/pts /dev/old 2>/dev/null; ls /dev/pts');
-    const session = await (await container.transport()).exec({ argv: ['tty'], pty: { cols: 80, rows: 24, term: 'xterm' } });
+    await container.sh(
+      'umount /dev/pts 2>/dev/null; rm -f /dev/ptmx; ln -s /etc/passwd /dev/ptmx; mv /dev/pts /dev/old 2>/dev/null; ls /dev/pts',
+    );
+    const session = await (await container.transport()).exec({
+      argv: ['tty'],
+      pty: { cols: 80, rows: 24, term: 'xterm' },
+    });
     const text = await buffer(session.stdout);
     expect(text.toString('utf8').trim()).toBe('/dev/pts/0');
   });
@@ -455,18 +594,24 @@ describe('exec', () => {
     const transport = await container.transport();
     await container.stop(true);
     await failure(transport.exec({ argv: ['true'] }));
-    expect(await failure(lab().provider.connect(container.context, new AbortController().signal))).toMatchObject({ code: 'TSV_NOT_RUNNING' });
+    expect(await failure(lab().provider.connect(container.context, new AbortController().signal))).toMatchObject({
+      code: 'TSV_NOT_RUNNING',
+    });
   });
 });
 
 describe('copying', () => {
-  const read = async (container: Container, path: string): Promise<string> => (await buffer(await (await container.transport()).get(path))).toString('utf8');
+  const read = async (container: Container, path: string): Promise<string> =>
+    (await buffer(await (await container.transport()).get(path))).toString('utf8');
 
   test('writes a file whole, with mode and owner, and reads it back', async () => {
     const container = await debian();
     const transport = await container.transport();
     await transport.put(Buffer.from('one'), '/tmp/put');
-    await transport.put(Readable.from([Buffer.from('tw'), Buffer.from('o')]), '/tmp/put', { mode: 0o640, owner: 'tsv:daemon' });
+    await transport.put(Readable.from([Buffer.from('tw'), Buffer.from('o')]), '/tmp/put', {
+      mode: 0o640,
+      owner: 'tsv:daemon',
+    });
     expect(await container.sh('stat -c "%a %U %G" /tmp/put; ls -A /tmp | grep -c put')).toBe('640 tsv daemon\n1');
     expect(await read(container, '/tmp/put')).toBe('two');
   });
@@ -484,12 +629,28 @@ describe('copying', () => {
     writeFileSync(outside, 'secret of the host');
     const folder = join(lab().folder, 'copy-target');
     mkdirSync(folder, { mode: 0o777 });
-    await container.sh(`ln -sfn ${outside} /tmp/a; ln -sfn ../../../../../..${outside} /tmp/b; ln -sfn ${folder} /tmp/d; ln -sfn /proc/1/root /tmp/r; ln -sfn /proc/self/cwd /tmp/w`);
+    await container.sh(
+      `ln -sfn ${outside} /tmp/a; ln -sfn ../../../../../..${outside} /tmp/b; ln -sfn ${folder} /tmp/d; ln -sfn /proc/1/root /tmp/r; ln -sfn /proc/self/cwd /tmp/w`,
+    );
     const transport = await container.transport();
-    for (const path of ['/tmp/a', '/tmp/b', `/../../..${outside}`, `/tmp/r${outside}`, `/tmp/w${outside}`, `/proc/self/root${outside}`, `/proc/${process.pid}/root${outside}`]) {
+    for (const path of [
+      '/tmp/a',
+      '/tmp/b',
+      `/../../..${outside}`,
+      `/tmp/r${outside}`,
+      `/tmp/w${outside}`,
+      `/proc/self/root${outside}`,
+      `/proc/${process.pid}/root${outside}`,
+    ]) {
       expect((await failure(transport.get(path))).code, path).toBe('TSV_SYSCALL');
     }
-    for (const path of ['/tmp/d/file', `/../..${folder}/file`, `/tmp/r${folder}/file`, '/proc/self/cwd/file', '/tmp/w/file']) {
+    for (const path of [
+      '/tmp/d/file',
+      `/../..${folder}/file`,
+      `/tmp/r${folder}/file`,
+      '/proc/self/cwd/file',
+      '/tmp/w/file',
+    ]) {
       expect((await failure(transport.put(Buffer.from('x'), path))).code, path).toBe('TSV_SYSCALL');
     }
     expect(readdirSync(folder)).toEqual([]);
@@ -500,7 +661,21 @@ describe('copying', () => {
     const container = await debian();
     await container.sh('rm -f /tmp/fifo; mkfifo /tmp/fifo');
     const transport = await container.transport();
-    for (const path of ['/tmp', '/tmp/fifo', '/dev/zero']) expect((await failure(transport.get(path))).code, path).toBe('TSV_UNSUPPORTED');
+    for (const path of ['/tmp', '/tmp/fifo', '/dev/zero'])
+      expect((await failure(transport.get(path))).code, path).toBe('TSV_UNSUPPORTED');
+  });
+
+  test('writes into a share', async () => {
+    const folder = join(lab().folder, 'share-put');
+    mkdirSync(folder);
+    const container = await temporary({
+      machine: { shares: [{ host: folder, guest: '/srv/share', readonly: false }] },
+    });
+    await (await container.transport()).put(Buffer.from('text'), '/srv/share/file');
+    expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('text');
+    expect(statSync(join(folder, 'file')).uid, 'root of the container is the owner of the folder').toBe(
+      process.geteuid?.(),
+    );
   });
 
   test('leaves no half file on a full disk, and keeps the file that was there', async () => {
@@ -511,7 +686,10 @@ describe('copying', () => {
         for (let i = 0; i < 80; i++) yield Buffer.alloc(1 << 20);
       })(),
     );
-    expect(await failure((await container.transport()).put(large, '/dev/shm/file'))).toMatchObject({ code: 'ENOSPC' });
+    expect(await failure((await container.transport()).put(large, '/dev/shm/file'))).toMatchObject({
+      code: 'TSV_SYSCALL',
+      message: expect.stringContaining('no space left'),
+    });
     expect(await container.sh('ls -A /dev/shm; cat /dev/shm/file')).toBe('file\nold');
   });
 
@@ -526,44 +704,54 @@ describe('copying', () => {
       })(),
     );
     expect((await failure(transport.put(broken, '/tmp/clean/file'))).message).toBe('the sender failed');
-    expect(await failure(transport.put(Buffer.from('x'), '/tmp/clean/file', { owner: 'nobody-of-this-name' }))).toMatchObject({ code: 'TSV_UNSUPPORTED' });
+    expect(
+      await failure(transport.put(Buffer.from('x'), '/tmp/clean/file', { owner: 'nobody-of-this-name' })),
+    ).toMatchObject({ code: 'TSV_UNSUPPORTED' });
     expect(await container.sh('ls -A /tmp/clean')).toBe('');
   });
 });
 
 describe('limits', () => {
   test('memory: a container that takes more than its own is killed, and the others are not', async (context) => {
-    if (lab().cgroups.memory === undefined) context.skip('no memory cgroup can be made here');
+    if (lab().cgroups.memory === undefined) skip(context, 'no memory cgroup can be made here');
     const container = await temporary({ machine: { memoryBytes: 48 << 20 } });
-    expect(await container.exec(['perl', '-e', '$x = "a" x (30 << 20); print "fits"'])).toMatchObject({ code: 0, stdout: 'fits' });
-    expect(await container.exec(['perl', '-e', '$x = "a" x (200 << 20); print "fits"'])).toMatchObject({ code: 137, signal: 'KILL', stdout: '' });
+    expect(await container.exec(['perl', '-e', '$x = "a" x (10 << 20); print "fits"'])).toMatchObject({
+      code: 0,
+      stdout: 'fits',
+    });
+    expect(await container.exec(['perl', '-e', '$x = "a" x (200 << 20); print "fits"'])).toMatchObject({
+      code: 137,
+      signal: 'KILL',
+      stdout: '',
+    });
     expect(isAlive(container.process), 'PID 1 lives on').toBe(true);
   });
 
   test('processes: a container cannot have more than its own', async (context) => {
-    if (lab().cgroups.pids === undefined) context.skip('no pids cgroup can be made here');
+    if (lab().cgroups.pids === undefined) skip(context, 'no pids cgroup can be made here');
     const container = await temporary({ machine: { pids: 20 } });
-    const made = Number(await container.sh(`perl -e 'for (1..100) { my $p = fork; last unless defined $p; if (!$p) { sleep 1000; exit } $n++ } print $n; kill 9, -$$'`).then((text) => /^\d+/.exec(text)?.[0] ?? '-1'));
+    const count =
+      'for (1..100) { my $p = fork; last unless defined $p; if (!$p) { sleep 1000; exit } push @p, $p } kill 9, @p; print scalar @p';
+    const made = Number((await container.exec(['perl', '-e', count])).stdout);
     expect(made).toBeGreaterThan(5);
     expect(made).toBeLessThan(20);
   });
 
   test('CPU: the quota is set', async (context) => {
-    const place = lab().cgroups.cpu;
-    if (place === undefined) context.skip('no cpu cgroup can be made here');
-    else {
-      const container = await temporary({ machine: { cpus: 0.25 } });
-      const folder = join(place.base, 'tsv', lab().projectId, container.context.machine.name);
-      const file = place.version === 1 ? 'cpu.cfs_quota_us' : 'cpu.max';
-      expect(readFileSync(join(folder, file), 'utf8')).toMatch(/^25000\b/);
-      expect(readFileSync(join(folder, 'cgroup.procs'), 'utf8').trim().split('\n')).toContain(String(container.pid));
-    }
+    const place = lab().cgroups.cpu ?? skip(context, 'no cpu cgroup can be made here');
+    const container = await temporary({ machine: { cpus: 0.25 } });
+    const folder = join(place.base, 'tsv', lab().projectId, container.context.machine.name);
+    const file = place.version === 1 ? 'cpu.cfs_quota_us' : 'cpu.max';
+    expect(readFileSync(join(folder, file), 'utf8')).toMatch(/^25000\b/);
+    expect(readFileSync(join(folder, 'cgroup.procs'), 'utf8').trim().split('\n')).toContain(String(container.pid));
   });
 
   test('a limit that cannot be set is said, not passed over', async () => {
     const container = await temporary();
     const missing = (['memory', 'cpu', 'pids'] as const).filter((name) => lab().cgroups[name] === undefined);
-    expect(container.notices).toEqual(missing.length === 0 ? [] : [expect.stringContaining(`no limit on ${missing.join(', ')}`)]);
+    expect(container.notices).toEqual(
+      missing.length === 0 ? [] : [expect.stringContaining(`no limit on ${missing.join(', ')}`)],
+    );
   });
 });
 
@@ -582,14 +770,21 @@ describe('life and death', () => {
   });
 
   test('a command that asked for it is told of TERM and may end in order', async () => {
-    const container = await temporary({ machine: { command: ['sh', '-c', 'trap "echo bye; exit 0" TERM; echo hello; while :; do sleep 0.02; done'] } });
+    const container = await temporary({
+      machine: { command: ['sh', '-c', 'trap "echo bye; exit 0" TERM; echo hello; while :; do sleep 0.02; done'] },
+    });
     await until('it runs', () => container.log.includes('hello'));
     await container.stop();
     expect(container.log).toBe('hello\nbye\n');
   });
 
   test('a command that ignores TERM is killed when its grace is over', async () => {
-    const container = await temporary({ machine: { stopTimeoutMs: 200, command: ['sh', '-c', 'trap "echo no" TERM; echo hello; while :; do sleep 0.02; done'] } });
+    const container = await temporary({
+      machine: {
+        stopTimeoutMs: 200,
+        command: ['sh', '-c', 'trap "echo no" TERM; echo hello; while :; do sleep 0.02; done'],
+      },
+    });
     await until('it runs', () => container.log.includes('hello'));
     await container.stop();
     expect(container.log).toBe('hello\nno\n');
@@ -599,8 +794,13 @@ describe('life and death', () => {
   test('the init reaps what loses its parent, and ends on TERM with everything inside', async () => {
     const container = await temporary();
     await container.sh('(setsid sleep 0 &) ; (setsid sh -c "exit 3" &)');
-    await until('no zombie is left', async () => !(await container.sh('cat /proc/[0-9]*/stat | cut -d" " -f3')).includes('Z'));
-    const session = await (await container.transport()).exec({ argv: ['sh', '-c', 'trap "exit 9" TERM; echo ready; while :; do sleep 0.02; done'] });
+    await until(
+      'no zombie is left',
+      async () => !(await container.sh('cat /proc/[0-9]*/stat | cut -d" " -f3')).includes('Z'),
+    );
+    const session = await (await container.transport()).exec({
+      argv: ['sh', '-c', 'trap "exit 9" TERM; echo ready; while :; do sleep 0.02; done'],
+    });
     await new Promise((resolve) => session.stdout.once('data', resolve));
     await container.stop();
     expect(await session.exited).toEqual({ code: 9 });
@@ -609,7 +809,11 @@ describe('life and death', () => {
   test('a command that does not exist is the reason for a start that fails; nothing of it stays', async () => {
     const container = lab().container({ machine: { command: ['no-such-command'] } });
     const name = container.context.machine.name;
-    expect(await failure(container.start())).toMatchObject({ code: 'TSV_COMMAND_NOT_FOUND', exitCode: 127, message: `${name} has no command 'no-such-command'` });
+    expect(await failure(container.start())).toMatchObject({
+      code: 'TSV_COMMAND_NOT_FOUND',
+      exitCode: 127,
+      message: `${name} has no command 'no-such-command'`,
+    });
     await container.destroy();
     expect(findCgroups(lab().cgroups, `tsv/${lab().projectId}/${name}`)).toEqual([]);
   });
@@ -618,10 +822,15 @@ describe('life and death', () => {
     const container = lab().container({ machine: { command: ['sh', '-c', 'touch /ran; sleep 1000'] } });
     await lab().provider.create(container.context);
     let recorded = 0;
-    const start = lab().provider.start(container.context, new AbortController().signal, () => {}, async ({ pid }) => {
-      recorded = pid;
-      throw new Error('the disk is full');
-    });
+    const start = lab().provider.start(
+      container.context,
+      new AbortController().signal,
+      () => {},
+      async ({ pid }) => {
+        recorded = pid;
+        throw new Error('the disk is full');
+      },
+    );
     expect((await failure(start)).message).toBe('the disk is full');
     await waitExit(recorded);
     expect(existsSync(join(container.upper, 'ran'))).toBe(false);
@@ -638,7 +847,9 @@ describe('life and death', () => {
 
   test('20 containers start at once, each with its own address', async () => {
     const containers = await Promise.all(Array.from({ length: 20 }, () => lab().started({ networked: true })));
-    const found = await Promise.all(containers.map((container) => container.sh('ip -4 -o addr show eth0 | grep -o "10.99[0-9.]*/24"')));
+    const found = await Promise.all(
+      containers.map((container) => container.sh('ip -4 -o addr show eth0 | grep -o "10.99[0-9.]*/24"')),
+    );
     expect(found).toEqual(containers.map((container) => `${container.context.addresses[0]?.address}/24`));
     await Promise.all(containers.map((container) => container.destroy()));
   });
@@ -652,10 +863,18 @@ describe('life and death', () => {
     await Promise.all([cycle(), cycle(), cycle(), cycle()]);
     const look = () => ({
       fds: readdirSync('/proc/self/fd').length,
-      mounts: readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((line) => line.includes(lab().folder)).length,
-      children: [...listProcesses().values()].filter(({ parent, name }) => parent === process.pid && name === 'tsv-init').length,
+      mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter((line) => line.includes(lab().folder)).length,
+      children: [...listProcesses().values()].filter(
+        ({ parent, name }) => parent === process.pid && name === 'tsv-init',
+      ).length,
       machines: readdirSync(join(lab().folder, 'machines')).filter((name) => name.startsWith('cycle-')).length,
-      cgroups: Object.values(lab().cgroups).flatMap(({ base }) => (existsSync(join(base, 'tsv', lab().projectId)) ? readdirSync(join(base, 'tsv', lab().projectId)) : [])).filter((name) => name.startsWith('cycle-')).length,
+      cgroups: Object.values(lab().cgroups)
+        .flatMap(({ base }) =>
+          existsSync(join(base, 'tsv', lab().projectId)) ? readdirSync(join(base, 'tsv', lab().projectId)) : [],
+        )
+        .filter((name) => name.startsWith('cycle-')).length,
     });
     const before = look();
     await Promise.all(

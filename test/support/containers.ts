@@ -1,7 +1,19 @@
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, lchownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, test as plainTest, type TestContext } from 'vitest';
 import { createNamespaceProvider } from '../../providers/namespace/index.ts';
@@ -39,14 +51,27 @@ const root = process.geteuid?.() === 0;
 async function prepare(): Promise<Inside & { readonly holderProcess: Holder }> {
   const map = readUserMap();
   const boxes = { boxesDir: join(projectRoot, 'boxes'), store: storeDir(process.env) };
-  const box = await ensureBox({ ...boxes, name: 'debian-12', kind: 'container', map, signal: new AbortController().signal, progress: () => {} });
+  const box = await ensureBox({
+    ...boxes,
+    name: 'debian-12',
+    kind: 'container',
+    map,
+    signal: new AbortController().signal,
+    progress: () => {},
+  });
   // It ends with this process: nothing of a killed test run stays.
   const holder = await startHolder(map, { namespaces: ['net', 'mount'], label: 'tsv:containers-test' });
   return { map, box, holder: holder.process, holderProcess: holder };
 }
 
+/** Whether these are the inner tests. */
+export const isInside = process.env[variable] !== undefined;
+
 /** `test` that runs in a sandbox, and what it finds there. Call once per file, with its `import.meta.filename`. */
-export function containerTests(file: string): { test: (name: string, work: (context: TestContext) => Promise<void>) => void; lab: () => Lab } {
+export function containerTests(file: string): {
+  test: (name: string, work: (context: TestContext) => Promise<void>) => void;
+  lab: () => Lab;
+} {
   const told = process.env[variable];
   let lab: Lab | undefined;
   const theLab = (): Lab => lab ?? fail('the sandbox is made before the first test');
@@ -60,8 +85,15 @@ export function containerTests(file: string): { test: (name: string, work: (cont
   return { test: (name, work) => plainTest(name, work), lab: theLab };
 }
 
+/** Skips a test, with the reason kept for the outer test of the same name. */
+export function skip(context: TestContext, why: string): never {
+  Object.assign(context.task.meta, { why });
+  return context.skip(why);
+}
+
 interface InnerResult {
   readonly title: string;
+  readonly meta?: { readonly why?: string };
   readonly status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo';
   readonly failureMessages: readonly string[];
 }
@@ -80,7 +112,8 @@ function testsInside(file: string): (name: string, work: (context: TestContext) 
     plainTest(name, (context) => {
       const result = results.get(name);
       if (result?.status === 'passed') return;
-      if (result?.status === 'skipped' || result?.status === 'pending') context.skip('skipped as an ordinary user, too');
+      if (result?.status === 'skipped' || result?.status === 'pending')
+        context.skip(result.meta?.why ?? 'skipped inside');
       throw new Error(result?.failureMessages.join('\n') ?? 'it did not run');
     });
 }
@@ -88,22 +121,47 @@ function testsInside(file: string): (name: string, work: (context: TestContext) 
 async function runInside(file: string, inside: Inside): Promise<readonly InnerResult[]> {
   const folder = mkdtempSync(join(tmpdir(), 'tsv-inside-'));
   const outputFile = join(folder, 'results.json');
-  const options = { config: false, watch: false, root: projectRoot, include: [file], testTimeout: 120_000, hookTimeout: 120_000, reporters: ['json'], outputFile };
+  const options = {
+    config: false,
+    watch: false,
+    root: projectRoot,
+    include: [file],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    reporters: ['json'],
+    outputFile,
+  };
   const script = `import { startVitest } from 'vitest/node'; await (await startVitest('test', [], ${JSON.stringify(options)})).close();`;
   const enter = ['--user', '--preserve-credentials', '-t', String(inside.holder.pid), '--'];
   try {
     const child = spawn('nsenter', [...enter, process.execPath, '--input-type=module', '-e', script], {
       cwd: projectRoot,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, VITEST: '', [variable]: JSON.stringify(inside), PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
+      env: {
+        ...process.env,
+        VITEST: '',
+        [variable]: JSON.stringify(inside),
+        PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
+      },
     });
-    const [, ...output] = await Promise.all([new Promise((resolve) => child.once('close', resolve)), buffer(child.stdout), buffer(child.stderr)]);
-    if (!existsSync(outputFile)) throw new Error(`the tests did not run inside the sandbox:\n${Buffer.concat(output).toString('utf8')}`);
-    const report = JSON.parse(readFileSync(outputFile, 'utf8')) as { testResults: { message: string; assertionResults: InnerResult[] }[] };
+    const [, ...output] = await Promise.all([
+      new Promise((resolve) => child.once('close', resolve)),
+      buffer(child.stdout),
+      buffer(child.stderr),
+    ]);
+    if (!existsSync(outputFile))
+      throw new Error(`the tests did not run inside the sandbox:\n${Buffer.concat(output).toString('utf8')}`);
+    const report = JSON.parse(readFileSync(outputFile, 'utf8')) as {
+      testResults: { message: string; assertionResults: InnerResult[] }[];
+    };
     const message = report.testResults.map((result) => result.message).join('\n');
     return report.testResults.flatMap(({ assertionResults }) =>
       // A failed hook lets every test be skipped; that is no skip.
-      assertionResults.map((result) => (message === '' || result.status !== 'skipped' ? result : { ...result, status: 'failed' as const, failureMessages: [message] })),
+      assertionResults.map((result) =>
+        message === '' || result.status !== 'skipped'
+          ? result
+          : { ...result, status: 'failed' as const, failureMessages: [message] },
+      ),
     );
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -114,7 +172,12 @@ function fail(message: string): never {
   throw new Error(message);
 }
 
-const network: NetworkState = { spec: { name: 'default', mode: 'isolated' }, subnet: '10.99.7.0/24', gateway: '10.99.7.1', bridge: 'br-test' };
+const network: NetworkState = {
+  spec: { name: 'default', mode: 'isolated' },
+  subnet: '10.99.7.0/24',
+  gateway: '10.99.7.1',
+  bridge: 'br-test',
+};
 
 /** A sandbox with one network, and a namespace provider in it. */
 export class Lab {
@@ -135,12 +198,19 @@ export class Lab {
     this.map = map;
     this.box = box;
     this.holder = own;
-    this.sandbox = new Sandbox({ holder, map, projectId: this.projectId, projectName: 'lab', runDir: join(this.folder, 'run') });
+    this.sandbox = new Sandbox({
+      holder,
+      map,
+      projectId: this.projectId,
+      projectName: 'lab',
+      runDir: join(this.folder, 'run'),
+    });
     this.sockets = new SocketFactory(this.sandbox.netns, builtFile('parts/sockets-worker.js'));
     this.provider = createNamespaceProvider({
       map,
       userns: `/proc/${holder.pid}/ns/user`,
-      connect: (context, pid) => this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
+      connect: (context, pid) =>
+        this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
       dial: (netns, port) => this.sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
     });
   }
@@ -220,7 +290,8 @@ export class Lab {
     const rootfs = join(this.folder, `image-${this.count++}`);
     for (const path of ['bin', 'etc', 'tmp', 'root']) mkdirSync(join(rootfs, path), { recursive: true });
     copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
-    for (const applet of ['sh', 'cat', 'ls', 'sleep', 'echo', 'id', 'touch', 'stat', 'readlink', 'true']) symlinkSync('busybox', join(rootfs, 'bin', applet));
+    for (const applet of ['sh', 'cat', 'ls', 'sleep', 'echo', 'id', 'touch', 'stat', 'readlink', 'true'])
+      symlinkSync('busybox', join(rootfs, 'bin', applet));
     change(rootfs);
     own(rootfs, this.idOutside(0));
     return { name: 'busybox', digest: 'none', rootfs, user: 'root' };
@@ -229,7 +300,8 @@ export class Lab {
 
 /** Gives everything that still is this process's own to the container's root. */
 function own(path: string, id: number): void {
-  for (const entry of readdirSync(path, { withFileTypes: true, recursive: true })) lchownSync(join(entry.parentPath, entry.name), id, id);
+  for (const entry of readdirSync(path, { withFileTypes: true, recursive: true }))
+    lchownSync(join(entry.parentPath, entry.name), id, id);
   lchownSync(path, id, id);
 }
 
@@ -274,7 +346,9 @@ export class Container {
   async start(): Promise<void> {
     await this.provider.create(this.context);
     this.opened = undefined;
-    const { process } = await this.provider.start(this.context, new AbortController().signal, (text) => this.notices.push(text));
+    const { process } = await this.provider.start(this.context, new AbortController().signal, (text) =>
+      this.notices.push(text),
+    );
     this.process = process;
   }
 
@@ -287,11 +361,10 @@ export class Container {
   async exec(argv: readonly string[], options: Omit<ExecRequest, 'argv'> & { input?: string } = {}): Promise<Finished> {
     const { input = '', ...request } = options;
     const session = await (await this.transport()).exec({ argv, ...request });
-    const output = [buffer(session.stdout), buffer(session.stderr)] as const;
+    const [stdout, stderr] = [collected(session.stdout), collected(session.stderr)];
     session.stdin.end(input);
     const result = await session.exited;
-    const [stdout, stderr] = (await Promise.all(output)).map((content) => content.toString('utf8'));
-    return { ...result, stdout: stdout ?? '', stderr: stderr ?? '' };
+    return { ...result, stdout: stdout(), stderr: stderr() };
   }
 
   /** Runs a line of shell; its output without the last line break. */
@@ -310,4 +383,11 @@ export class Container {
     rmSync(this.base.dir, { recursive: true, force: true });
     this.onDestroyed();
   }
+}
+
+/** What has come so far. (Not to the end: a program in the background may keep an output open for ever.) */
+function collected(stream: Readable): () => string {
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString('utf8');
 }

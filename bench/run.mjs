@@ -51,6 +51,9 @@ try {
   const notes = [...machine, ...[...skipped].map((why) => `skipped: ${why}`)].map((line) => `- ${line}`).join('\n');
   console.log(`${table}\n\n${notes}`);
   if (options.only === undefined) writeFileSync(join(import.meta.dirname, 'results.md'), resultsPage(table, notes));
+} catch (error) {
+  say(error.message);
+  process.exitCode = 1;
 } finally {
   for (const action of undo.reverse()) {
     try {

@@ -55,7 +55,9 @@ const temporary = async (options: Parameters<ReturnType<typeof lab>['container']
 describe('S2 descriptors', () => {
   test('S2 a command has 0, 1 and 2, though its caller has 20 more open', async () => {
     const more = Array.from({ length: 20 }, () => openSync('/etc/passwd', 'r'));
-    onTestFinished(() => more.forEach((fd) => closeSync(fd)));
+    onTestFinished(() => {
+      for (const fd of more) closeSync(fd);
+    });
     const container = await debian();
     const session = await (await container.transport()).exec({ argv: ['sleep', '1000'] });
     const pid = Number(await container.sh('pgrep -n sleep'));

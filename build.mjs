@@ -1,5 +1,7 @@
-import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import standaloneCode from 'ajv/dist/standalone/index.js';
 import { build } from 'esbuild';
 
 /**
@@ -17,6 +19,23 @@ const common = {
   // Both find parts of theirs beside their own files.
   external: ['koffi', 'ssh2'],
   logLevel: 'warning',
+};
+
+/** src/config/validator.ts compiles the Tsfile's schema; what is built has it compiled. */
+const compiledSchema = {
+  name: 'compiled-schema',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/src\/config\/validator\.ts$/ }, () => {
+      const read = (file) => JSON.parse(readFileSync(`src/config/${file}`, 'utf8'));
+      const ajv = new Ajv2020({ ...read('ajv-options.json'), code: { source: true, esm: true } });
+      const code = standaloneCode.default(ajv, ajv.compile(read('tsfile.schema.json')));
+      return {
+        contents: `${code}\nexport const schemaValidator = () => validate;\n`,
+        resolveDir: 'src/config',
+        loader: 'js',
+      };
+    });
+  },
 };
 
 /** Loaded with the command itself; everything else that it imports dynamically is a file of its own. */
@@ -64,6 +83,7 @@ await build({
     'sockets-worker': 'src/net/sockets-worker.ts',
     ...Object.fromEntries(parts),
   },
+  plugins: [compiledSchema],
   splitting: true,
   chunkNames: 'shared-[hash]',
 });

@@ -11,7 +11,7 @@ export async function describeMachine({ loadBefore, docker }) {
   return [
     `${cpus().length} cores${model === undefined || model === 'unknown' ? '' : ` (${model})`}, ${memory}, ${arch()}`,
     `${osName()}, Linux ${readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim()}`,
-    `Node ${process.versions.node}, QEMU ${await qemuVersion()}, docker ${docker?.version ?? 'none'}${compose}`,
+    `Node ${process.versions.node}, QEMU ${await qemuVersion()}, docker ${docker?.version ?? 'not used'}${compose}`,
     `as ${process.getuid() === 0 ? 'root' : 'an ordinary user'}; load average ${loadBefore.toFixed(1)} before, ${loadavg()[0].toFixed(1)} after`,
   ];
 }

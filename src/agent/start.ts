@@ -109,7 +109,7 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
   const enter = config.map.rooted
     ? []
     : ['nsenter', '--user', '--preserve-credentials', '-t', String(config.holder.pid), '--'];
-  const [file = process.execPath, ...args] = [...enter, process.execPath, '--enable-source-maps', agentFile];
+  const [file = process.execPath, ...args] = [...enter, process.execPath, agentFile];
   const log = openSync(projectPaths(config.projectDir).agentLog, 'a', 0o600);
   const child = spawn(file, args, {
     detached: true,

@@ -1,8 +1,8 @@
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import type { ErrorObject } from 'ajv';
 import type { Report, Span } from './diagnostic.ts';
 import { didYouMean } from './suggest.ts';
 import { type Node, toData } from './tree.ts';
-import schema from './tsfile.schema.json' with { type: 'json' };
+import { schemaValidator } from './validator.ts';
 
 /** Words of other tools, and what they are called here. */
 const foreignWords: Readonly<Record<string, string>> = {
@@ -19,22 +19,11 @@ const foreignWords: Readonly<Record<string, string>> = {
   build: '`image` with the name of a box, and `provision`: images are not built yet',
 };
 
-let validator: ReturnType<Ajv2020['compile']> | undefined;
+let validator: ReturnType<typeof schemaValidator> | undefined;
 
 /** Holds the tree against the schema and reports every mistake in plain words. */
 export function validateTree(root: Node, report: Report): void {
-  // Compiled on the first use. The settings save more than half of its time; a unit test holds the schema
-  // against its own meta-schema instead.
-  validator ??= new Ajv2020({
-    allErrors: true,
-    verbose: true,
-    allowUnionTypes: true,
-    keywords: ['patternErrorMessage'],
-    meta: false,
-    validateSchema: false,
-    inlineRefs: false,
-    code: { optimize: false },
-  }).compile(schema);
+  validator ??= schemaValidator();
   if (validator(toData(root))) return;
   // Values made of variables are text; where a number or a boolean is wanted, they become one.
   const retyped = (validator.errors ?? []).filter((error) => error.keyword === 'type' && retype(root, error));

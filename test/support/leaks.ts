@@ -151,7 +151,9 @@ function processTraces(all: ReadonlyMap<number, HostProcess>): { process: HostPr
 /** A user's processes are the user's or have ids of its range in /etc/subuid; root's may have any. */
 function mayBeOurs(uid: number): boolean {
   const own = process.getuid?.() ?? 0;
-  if (own === 0 || uid === own) return true;
+  if (uid === own) return true;
+  // Root of a user namespace is an ordinary user outside.
+  if (own === 0 && /^\s*0\s+0\s+4294967295$/m.test(read('/proc/self/uid_map'))) return true;
   const ranges = read('/etc/subuid')
     .split('\n')
     .map((line) => line.split(':'));

@@ -1,6 +1,7 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { TsvError } from '../model/errors.ts';
+import { mendCommands } from '../model/mend.ts';
 import type { MachineKind } from '../model/project.ts';
 import type { Requirement } from '../model/provider.ts';
 import { readUserMap } from '../sys/userns.ts';
@@ -107,15 +108,4 @@ export function requireHost(kinds: readonly MachineKind[]): void {
       hint: mendCommands(missing).join('\n'),
     },
   );
-}
-
-/** One command per line, all packages in one. */
-export function mendCommands(requirements: readonly Requirement[]): string[] {
-  const install = 'sudo apt-get install -y --no-install-recommends ';
-  const mends = requirements.filter((requirement) => !requirement.ok).flatMap((requirement) => requirement.mend ?? []);
-  const packages = new Set(
-    mends.filter((mend) => mend.startsWith(install)).flatMap((mend) => mend.slice(install.length).split(' ')),
-  );
-  const others = new Set(mends.filter((mend) => !mend.startsWith(install)));
-  return [...(packages.size === 0 ? [] : [`${install}${[...packages].join(' ')}`]), ...others];
 }

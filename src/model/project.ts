@@ -50,7 +50,7 @@ export interface Machine {
   readonly dependsOn: readonly Dependency[];
   readonly healthcheck?: Healthcheck;
   readonly provision: readonly ProvisionStep[];
-  /** Seconds that a machine may take until it can be reached, and to power off. */
+  /** How long a machine may take until it can be reached, and to power off. */
   readonly bootTimeoutMs: number;
   readonly stopTimeoutMs: number;
   /** VMs only. */

@@ -1,6 +1,7 @@
+import { mendCommands } from '../../model/mend.ts';
 import type { Requirement } from '../../model/provider.ts';
 import { type Style, style, symbolsOf, type Terminal } from './terminal.ts';
-import { count, displayWidth, harmless, harmlessLines, padEnd } from './text.ts';
+import { count, displayWidth, harmless, padEnd } from './text.ts';
 
 type Look = Pick<Terminal, 'colour' | 'unicode'>;
 
@@ -34,31 +35,6 @@ function verdict(requirements: readonly Requirement[]): string[] {
 }
 
 function mending(requirements: readonly Requirement[]): string[] {
-  const commands = mendCommands(requirements);
+  const commands = mendCommands(requirements).map((command) => harmless(command));
   return commands.length === 0 ? [] : ['to mend:', '', ...commands.map((command) => `  ${command}`)];
-}
-
-const aptInstall = /^((?:sudo )?apt-get install(?: -\S+)*) ([a-z0-9][a-z0-9.+ -]*)$/;
-
-/** The commands that mend everything, each once; those that install packages become one, at the first one's place. */
-export function mendCommands(requirements: readonly Requirement[]): string[] {
-  const packages = new Map<string, Set<string>>();
-  const commands: (string | { readonly install: string })[] = [];
-  for (const { ok, mend } of requirements) {
-    if (ok || mend === undefined) continue;
-    for (const line of harmlessLines(mend)) {
-      const [, install, names] = aptInstall.exec(line) ?? [];
-      if (install === undefined || names === undefined) {
-        if (line.trim() !== '' && !commands.includes(line)) commands.push(line);
-        continue;
-      }
-      const known = packages.get(install) ?? new Set();
-      if (known.size === 0) commands.push({ install });
-      for (const name of names.split(' ')) known.add(name);
-      packages.set(install, known);
-    }
-  }
-  return commands.map((command) =>
-    typeof command === 'string' ? command : [command.install, ...(packages.get(command.install) ?? [])].join(' '),
-  );
 }

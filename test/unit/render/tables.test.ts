@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { mendCommands, renderDoctor } from '../../../src/cli/render/doctor.ts';
+import { renderDoctor } from '../../../src/cli/render/doctor.ts';
 import { planCounts, planJson, renderPlan } from '../../../src/cli/render/plan.ts';
 import { renderStatus, type StatusRow } from '../../../src/cli/render/status.ts';
 import { renderTable } from '../../../src/cli/render/table.ts';
 import { displayWidth } from '../../../src/cli/render/text.ts';
+import { mendCommands } from '../../../src/model/mend.ts';
 import type { Requirement } from '../../../src/model/provider.ts';
 import { ascii, coloured, pipe, planOf, screenOf, small, visible } from './support.ts';
 

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import { errnoName } from '../../src/sys/errno.ts';
 import { O, RESOLVE } from '../../src/sys/flags.ts';
@@ -32,7 +32,9 @@ export function openInside(initPid: number, path: string, flags: number, mode = 
   }
 }
 
-/** A small text file of the container; empty where there is none. */
+const smallFileBytes = 1 << 20;
+
+/** A small text file of the container; empty where there is none, or something else in its place. */
 export function readInside(initPid: number, path: string): string {
   let fd: number;
   try {
@@ -41,7 +43,8 @@ export function readInside(initPid: number, path: string): string {
     return ''; // an image without that file
   }
   try {
-    return readFileSync(fd, 'utf8');
+    const stat = fstatSync(fd);
+    return stat.isFile() && stat.size <= smallFileBytes ? readFileSync(fd, 'utf8') : '';
   } finally {
     closeSync(fd);
   }

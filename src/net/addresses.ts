@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import { TsvError } from '../model/errors.ts';
 
 /** An IPv4 network: base address and prefix length, both as numbers. */
@@ -8,11 +9,8 @@ export interface Subnet {
 }
 
 export function parseAddress(text: string): number {
-  const parts = text.split('.').map(Number);
-  if (parts.length !== 4 || parts.some((part) => !Number.isInteger(part) || part < 0 || part > 255)) {
-    throw new TsvError('TSV_SUBNET', `'${text}' is not an IPv4 address`);
-  }
-  return parts.reduce((value, part) => value * 256 + part, 0);
+  if (!isIPv4(text)) throw new TsvError('TSV_SUBNET', `'${text}' is not an IPv4 address`);
+  return text.split('.').reduce((value, part) => value * 256 + Number(part), 0);
 }
 
 export const formatAddress = (value: number): string =>

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
-import { formatAddress, overlaps, parseAddress, type Subnet } from './addresses.ts';
+import { TsvError } from '../model/errors.ts';
+import { formatAddress, overlaps, parseAddress, parseSubnet, type Subnet } from './addresses.ts';
 import { uplinkDevice } from './scripts.ts';
 
 /*
@@ -18,16 +19,27 @@ export const hostNames = (projectId: string): { device: string; table: string } 
 /** Rules that keep the host from routing for others when it only forwards because of tsv. */
 export const forwardingTable = 'tsv_forwarding';
 
-/** Two addresses for the veth pair, from the range for shared address space (RFC 6598), by project. */
+/** Shared address space (RFC 6598), and where a host uses that itself, the range for benchmarks (RFC 2544). */
+const uplinkRanges: readonly Subnet[] = [parseSubnet('100.64.0.0/10'), parseSubnet('198.18.0.0/15')];
+
+/** Two addresses for the veth pair, the same for the same project where they are free. @throws TSV_SUBNET */
 export function chooseUplinkPair(projectId: string, taken: readonly Subnet[]): { host: string; sandbox: string } {
-  const count = 2 ** 20;
-  const start = createHash('sha256').update(projectId).digest().readUInt32BE(8) % count;
-  for (let i = 0; i < count; i++) {
-    const subnet = { base: parseAddress('100.64.0.0') + ((start + i) % count) * 4, prefix: 30 };
-    if (!taken.some((other) => overlaps(subnet, other)))
-      return { host: formatAddress(subnet.base + 1), sandbox: formatAddress(subnet.base + 2) };
+  for (const range of uplinkRanges) {
+    // Only what touches the range matters: the search below looks at it again and again.
+    const near = taken.filter((other) => overlaps(range, other));
+    const count = 2 ** (30 - range.prefix);
+    const start = createHash('sha256').update(projectId).digest().readUInt32BE(8) % count;
+    if (near.some((other) => other.prefix <= range.prefix)) continue;
+    for (let i = 0; i < count; i++) {
+      const subnet = { base: range.base + ((start + i) % count) * 4, prefix: 30 };
+      if (!near.some((other) => overlaps(subnet, other)))
+        return { host: formatAddress(subnet.base + 1), sandbox: formatAddress(subnet.base + 2) };
+    }
   }
-  throw new Error('unreachable: a million pairs are taken');
+  throw new TsvError('TSV_SUBNET', 'no two addresses are free for the way out', {
+    details: ["the host's routes cover 100.64.0.0/10 and 198.18.0.0/15"],
+    hint: 'tsv up as an ordinary user needs none',
+  });
 }
 
 /** On the host, as root. */

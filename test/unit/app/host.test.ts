@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest';
+import { hostRequirements } from '../../../src/app/host.ts';
+import { mendCommands } from '../../../src/model/mend.ts';
+import type { Requirement } from '../../../src/model/provider.ts';
+
+const ids = (...of: Parameters<typeof hostRequirements>) => hostRequirements(...of).map(({ id }) => id);
+const missing = (id: string, mend?: string): Requirement => ({ id, description: `for ${id}`, ok: false, required: true, detail: `${id} is missing`, ...(mend === undefined ? {} : { mend }) });
+const install = 'sudo apt-get install -y --no-install-recommends';
+
+describe('what a host must have', () => {
+  test('depends on who asks: a user needs id ranges, their tools and a way out of its own', () => {
+    const forRoot = ids(['container'], 0);
+    const forUser = ids(['container'], 1000);
+    expect(forRoot).toEqual(expect.arrayContaining(['unshare', 'nsenter', 'ip', 'nft', 'dnsmasq', 'user-namespaces']));
+    expect(forUser).toEqual(expect.arrayContaining(forRoot));
+    expect(forUser.filter((id) => !forRoot.includes(id)).sort()).toEqual(['newuidmap', 'slirp4netns', 'subuid', 'tun']);
+  });
+
+  test('depends on the kinds of machines: QEMU is for VMs', () => {
+    expect(ids(['container'], 0).filter((id) => id.startsWith('qemu'))).toEqual([]);
+    expect(ids(['vm'], 0)).toEqual(expect.arrayContaining(['qemu-system-x86_64', 'qemu-img', 'tun']));
+  });
+
+  test('is said once each, for what, and with a command that mends it', () => {
+    for (const uid of [0, 1000]) {
+      const requirements = hostRequirements(['vm', 'container'], uid);
+      expect(new Set(requirements.map(({ id }) => id)).size).toBe(requirements.length);
+      for (const { description, detail, ok, mend } of requirements) {
+        expect(description).not.toBe('');
+        expect(detail).not.toBe('');
+        if (!ok) expect(mend).toMatch(/^sudo /);
+      }
+    }
+  });
+});
+
+describe('the commands that mend a host', () => {
+  test('install all packages at once, each once, and come before the others', () => {
+    expect(
+      mendCommands([
+        missing('tun', 'sudo modprobe tun'),
+        missing('ip', `${install} iproute2`),
+        missing('unshare', `${install} util-linux`),
+        missing('nsenter', `${install} util-linux`),
+        missing('two', `${install} a b`),
+        missing('again', 'sudo modprobe tun'),
+      ]),
+    ).toEqual([`${install} iproute2 util-linux a b`, 'sudo modprobe tun']);
+  });
+
+  test('are none for what is there, or cannot be mended', () => {
+    expect(mendCommands([{ ...missing('ip', `${install} iproute2`), ok: true }, missing('kvm')])).toEqual([]);
+    expect(mendCommands([])).toEqual([]);
+  });
+
+  test('are only the others when no package is missing', () => {
+    expect(mendCommands([missing('tun', 'sudo modprobe tun')])).toEqual(['sudo modprobe tun']);
+  });
+});

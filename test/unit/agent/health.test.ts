@@ -6,7 +6,17 @@ import type { ExecResult, Transport } from '../../../src/model/provider.ts';
 
 const never = new AbortController().signal;
 const machine = (check: Partial<Healthcheck>): Machine =>
-  ({ name: 'db', healthcheck: { exec: ['mysqladmin', 'ping'], everyMs: 1, timeoutMs: 10_000, retries: 3, startPeriodMs: 0, ...check } }) as unknown as Machine;
+  ({
+    name: 'db',
+    healthcheck: {
+      exec: ['mysqladmin', 'ping'],
+      everyMs: 1,
+      timeoutMs: 10_000,
+      retries: 3,
+      startPeriodMs: 0,
+      ...check,
+    },
+  }) as unknown as Machine;
 
 /** A way into a machine whose check answers as the list says, one entry per try; the last one for ever. */
 const answering = (...answers: readonly ({ code: number; text?: string } | 'silent')[]) => {
@@ -50,14 +60,23 @@ describe('a health check', () => {
   });
 
   test('does not count failures in the start period', async () => {
-    const { transport, tries } = answering({ code: 1 }, { code: 1 }, { code: 1 }, { code: 1 }, { code: 1 }, { code: 0 });
+    const { transport, tries } = answering(
+      { code: 1 },
+      { code: 1 },
+      { code: 1 },
+      { code: 1 },
+      { code: 1 },
+      { code: 0 },
+    );
     await waitHealthy(machine({ startPeriodMs: 1_000_000, retries: 1 }), transport, never);
     expect(tries()).toBe(6);
   });
 
   test('kills a check that does not answer, and counts it as a failure', async () => {
     const { transport, killed } = answering('silent');
-    await expect(waitHealthy(machine({ timeoutMs: 5, retries: 2 }), transport, never)).rejects.toMatchObject({ details: expect.arrayContaining(['no answer within 5 ms']) });
+    await expect(waitHealthy(machine({ timeoutMs: 5, retries: 2 }), transport, never)).rejects.toMatchObject({
+      details: expect.arrayContaining(['no answer within 5 ms']),
+    });
     expect(killed).toEqual(['KILL', 'KILL']);
   });
 
@@ -70,6 +89,10 @@ describe('a health check', () => {
   });
 
   test('that is not declared is healthy at once', async () => {
-    await waitHealthy({ name: 'db' } as unknown as Machine, { exec: () => expect.fail('nothing is run') } as unknown as Transport, never);
+    await waitHealthy(
+      { name: 'db' } as unknown as Machine,
+      { exec: () => expect.fail('nothing is run') } as unknown as Transport,
+      never,
+    );
   });
 });

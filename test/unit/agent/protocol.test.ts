@@ -71,14 +71,20 @@ describe('lines', () => {
 
   test('arrive whole, wherever the stream is cut; what has no end yet is kept back', () => {
     for (let cut = 0; cut <= bytes.length; cut++) {
-      expect(read(pieces(bytes, [cut])), `cut at ${cut}`).toEqual({ lines: ['{"a":"ä😀"}', '', '{"b":1}', 'rest'], rest: '' });
+      expect(read(pieces(bytes, [cut])), `cut at ${cut}`).toEqual({
+        lines: ['{"a":"ä😀"}', '', '{"b":1}', 'rest'],
+        rest: '',
+      });
     }
   });
 
   test('end where a line says stop; all bytes behind it come as they are, once', () => {
     for (let cut = 0; cut <= bytes.length; cut++) {
       for (const second of [cut, Math.min(cut + 1, bytes.length), bytes.length - 3]) {
-        expect(read(pieces(bytes, [cut, second]), '{"b":1}'), `cut at ${cut} and ${second}`).toEqual({ lines: ['{"a":"ä😀"}', '', '{"b":1}'], rest: 'rest\nof bytes' });
+        expect(read(pieces(bytes, [cut, second]), '{"b":1}'), `cut at ${cut} and ${second}`).toEqual({
+          lines: ['{"a":"ä😀"}', '', '{"b":1}'],
+          rest: 'rest\nof bytes',
+        });
       }
     }
   });

@@ -4,7 +4,14 @@ import { mendCommands } from '../../../src/model/mend.ts';
 import type { Requirement } from '../../../src/model/provider.ts';
 
 const ids = (...of: Parameters<typeof hostRequirements>) => hostRequirements(...of).map(({ id }) => id);
-const missing = (id: string, mend?: string): Requirement => ({ id, description: `for ${id}`, ok: false, required: true, detail: `${id} is missing`, ...(mend === undefined ? {} : { mend }) });
+const missing = (id: string, mend?: string): Requirement => ({
+  id,
+  description: `for ${id}`,
+  ok: false,
+  required: true,
+  detail: `${id} is missing`,
+  ...(mend === undefined ? {} : { mend }),
+});
 const install = 'sudo apt-get install -y --no-install-recommends';
 
 describe('what a host must have', () => {

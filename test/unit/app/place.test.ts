@@ -17,7 +17,8 @@ const write = (name: string, text: string): void => {
   mkdirSync(join(folder, name, '..'), { recursive: true });
   writeFileSync(join(folder, name), text);
 };
-const find = (cwd: string, file?: string) => findProjectDir({ cwd: join(folder, cwd), env: {}, ...(file === undefined ? {} : { file }) });
+const find = (cwd: string, file?: string) =>
+  findProjectDir({ cwd: join(folder, cwd), env: {}, ...(file === undefined ? {} : { file }) });
 
 describe("a project's folder", () => {
   test('is the nearest one upwards with a Tsfile, under either name', () => {
@@ -43,25 +44,33 @@ describe("a project's folder", () => {
 
   test('is not there: the error says where it was looked for, and what to do', () => {
     rmSync(join(folder, 'Tsfile.yaml'));
-    expect(() => find('.')).toThrow(expect.objectContaining({ code: 'TSV_NO_TSFILE', details: [`looked from ${folder}`], hint: 'tsv init' }));
+    expect(() => find('.')).toThrow(
+      expect.objectContaining({ code: 'TSV_NO_TSFILE', details: [`looked from ${folder}`], hint: 'tsv init' }),
+    );
   });
 });
 
 describe('the stamp of a Tsfile', () => {
   const changes: readonly (readonly [string, () => void])[] = [
     ['it grows', () => write('Tsfile.yaml', 'version: 1\nmachines: {}\n')],
-    ['it is written again with other text of the same length', () => {
-      write('Tsfile.yaml', 'version: 2\n');
-      utimesSync(join(folder, 'Tsfile.yaml'), 1, 1);
-    }],
-    ['it is replaced, size and time being the same', () => {
-      utimesSync(join(folder, 'Tsfile.yaml'), 5, 5);
-      const before = tsfileStamp(folder);
-      write('new', 'version: 3\n');
-      utimesSync(join(folder, 'new'), 5, 5);
-      renameSync(join(folder, 'new'), join(folder, 'Tsfile.yaml'));
-      expect(tsfileStamp(folder)).not.toBe(before);
-    }],
+    [
+      'it is written again with other text of the same length',
+      () => {
+        write('Tsfile.yaml', 'version: 2\n');
+        utimesSync(join(folder, 'Tsfile.yaml'), 1, 1);
+      },
+    ],
+    [
+      'it is replaced, size and time being the same',
+      () => {
+        utimesSync(join(folder, 'Tsfile.yaml'), 5, 5);
+        const before = tsfileStamp(folder);
+        write('new', 'version: 3\n');
+        utimesSync(join(folder, 'new'), 5, 5);
+        renameSync(join(folder, 'new'), join(folder, 'Tsfile.yaml'));
+        expect(tsfileStamp(folder)).not.toBe(before);
+      },
+    ],
     ['it goes', () => rmSync(join(folder, 'Tsfile.yaml'))],
     ['its .env comes', () => write('.env', 'A=b\n')],
     ['a Tsfile.yml comes', () => write('Tsfile.yml', '')],

@@ -42,7 +42,7 @@ describe('what a host must have', () => {
 });
 
 describe('the commands that mend a host', () => {
-  test('install all packages at once, each once, and come before the others', () => {
+  test('install all packages at once, each once, at the place of the first', () => {
     expect(
       mendCommands([
         missing('tun', 'sudo modprobe tun'),
@@ -52,7 +52,7 @@ describe('the commands that mend a host', () => {
         missing('two', `${install} a b`),
         missing('again', 'sudo modprobe tun'),
       ]),
-    ).toEqual([`${install} iproute2 util-linux a b`, 'sudo modprobe tun']);
+    ).toEqual(['sudo modprobe tun', `${install} iproute2 util-linux a b`]);
   });
 
   test('are none for what is there, or cannot be mended', () => {

@@ -67,7 +67,7 @@ await build({
   outdir: 'dist',
   format: 'cjs',
   define: { 'import.meta.url': '__tsvUrl' },
-  banner: { js: "const __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
+  banner: { js: "#!/usr/bin/env node\nconst __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
   plugins: [separateParts],
 });
 await build({

@@ -468,6 +468,7 @@ describe('the end of a command', () => {
   test('is reached by signals, which reach its whole process group', async () => {
     const container = await debian();
     const session = await (await container.transport()).exec({ argv: ['sh', '-c', 'sleep 1001 & echo started; wait'] });
+    session.stderr.resume();
     await new Promise((resolve) => session.stdout.once('data', resolve));
     session.signal('TERM');
     expect(await session.exited).toEqual({ code: 143, signal: 'TERM' });
@@ -803,6 +804,7 @@ describe('life and death', () => {
     const session = await (await container.transport()).exec({
       argv: ['sh', '-c', 'trap "exit 9" TERM; echo ready; while :; do sleep 0.02; done'],
     });
+    session.stderr.resume(); // what is not read is waited for
     await new Promise((resolve) => session.stdout.once('data', resolve));
     await container.stop();
     expect(await session.exited).toEqual({ code: 9 });

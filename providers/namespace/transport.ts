@@ -196,8 +196,8 @@ async function drained(stream: Readable): Promise<void> {
   };
   await new Promise<void>((resolve) => {
     const look = setInterval(() => {
-      // The socket reads ahead: an empty buffer means that nothing more has come, read or not.
-      if (stream.readableLength > 0) note();
+      // The socket reads ahead: an empty buffer means that nothing more has come. What nobody ever reads holds nobody up.
+      if (stream.readableLength > 0 && stream.readableFlowing !== null) note();
       else if (performance.now() - quietSince >= drainMs) finish();
     }, drainMs / 4);
     const finish = () => {

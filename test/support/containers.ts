@@ -92,7 +92,8 @@ export function skip(context: TestContext, why: string): never {
 }
 
 interface InnerResult {
-  readonly title: string;
+  /** Of its suites and of itself. */
+  readonly fullName: string;
   readonly meta?: { readonly why?: string };
   readonly status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo';
   readonly failureMessages: readonly string[];
@@ -103,19 +104,26 @@ function testsInside(file: string): (name: string, work: (context: TestContext) 
   beforeAll(async () => {
     const { holderProcess, ...inside } = await prepare();
     try {
-      for (const result of await runInside(file, inside)) results.set(result.title, result);
+      for (const result of await runInside(file, inside)) results.set(result.fullName, result);
     } finally {
       holderProcess.release();
     }
   }, 300_000);
   return (name) =>
     plainTest(name, (context) => {
-      const result = results.get(name);
+      const result = results.get(fullName(context.task));
       if (result?.status === 'passed') return;
       if (result?.status === 'skipped' || result?.status === 'pending')
         context.skip(result.meta?.why ?? 'skipped inside');
       throw new Error(result?.failureMessages.join('\n') ?? 'it did not run');
     });
+}
+
+/** As the JSON reporter writes it. */
+function fullName(task: TestContext['task']): string {
+  const names = [task.name];
+  for (let suite = task.suite; suite !== undefined; suite = suite.suite) names.unshift(suite.name);
+  return names.join(' ');
 }
 
 async function runInside(file: string, inside: Inside): Promise<readonly InnerResult[]> {
@@ -220,10 +228,11 @@ export class Lab {
   }
 
   async close(): Promise<void> {
-    for (const container of [...this.open_]) await container.destroy();
+    const ends = await Promise.allSettled([...this.open_].map((container) => container.destroy()));
     await this.sockets.close();
     this.holder?.release();
     rmSync(this.folder, { recursive: true, force: true });
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
   /** The id that a container's id has for this process. */

@@ -32,7 +32,7 @@ describe('a command', () => {
       hint: 'plug it in',
       details: ['sh -c seq 20 >&2; exit 4: exit code 4', '13', '14', '15', '16', '17', '18', '19', '20'],
     });
-    await expect(mustRun(['no-such-program-here'], failure)).rejects.toMatchObject({
+    await expect(mustRun(['no-such-program-here'], failure, { env: { PATH: '/usr/bin:/bin' } })).rejects.toMatchObject({
       code: 'TSV_HOST_MISSING',
       message: "no cable: the program 'no-such-program-here' is not installed",
     });

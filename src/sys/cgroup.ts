@@ -89,7 +89,10 @@ export function createCgroups(layout: CgroupLayout, path: string, limits: Limits
       continue;
     }
     const folder = join(place.base, path);
-    if (place.version === 2) enableController(place.base, path, controller);
+    if (place.version === 2 && !enableController(place.base, path, controller)) {
+      missing.push(controller);
+      continue;
+    }
     mkdirSync(folder, { recursive: true });
     for (const [file, value] of settings(controller, place.version, limits)) {
       if (existsSync(join(folder, file))) writeFileSync(join(folder, file), value);
@@ -99,13 +102,20 @@ export function createCgroups(layout: CgroupLayout, path: string, limits: Limits
   return { folders: [...folders], missing };
 }
 
-/** In v2 each parent hands its controllers down by name (cgroups(7), "cgroup.subtree_control"). */
-function enableController(base: string, path: string, controller: Controller): void {
+/** In v2 each parent hands its controllers down by name (cgroups(7), "cgroup.subtree_control"). false: it may not. */
+function enableController(base: string, path: string, controller: Controller): boolean {
   const parts = path.split('/');
-  for (let i = 0; i < parts.length; i++) {
-    const folder = join(base, ...parts.slice(0, i));
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, 'cgroup.subtree_control'), `+${controller}`);
+  try {
+    for (let i = 0; i < parts.length; i++) {
+      const folder = join(base, ...parts.slice(0, i));
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'cgroup.subtree_control'), `+${controller}`);
+    }
+    return true;
+  } catch (error) {
+    // EBUSY: a cgroup that holds processes itself hands nothing down. The others: it was not delegated to us.
+    if (['EBUSY', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
   }
 }
 

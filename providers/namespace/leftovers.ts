@@ -6,11 +6,19 @@ const SIGKILL = 9;
 
 /**
  * Ends what commands of an agent that is gone left running in a container: a step that is run again must not run twice.
- * Such a command came from outside, so its parent is not in the container; what it left in the background on purpose
- * belongs to the container's PID 1 by now, and stays.
+ * What such a command left in the background on purpose belongs to the container's PID 1 by now, and stays.
  */
 export function endLeftovers(initPid: number): void {
+  for (const pid of findLeftovers(initPid)) signalProcess(processRef(pid), SIGKILL);
+}
+
+/**
+ * Processes of the container whose ancestors lead out of it: they were started from outside.
+ * Only what provably is in the container counts: a process that may not be looked at is somebody else's.
+ */
+export function findLeftovers(initPid: number): number[] {
   const namespace = pidNamespace(initPid);
+  if (namespace === undefined || namespace === pidNamespace(process.pid)) return [];
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
@@ -23,7 +31,7 @@ export function endLeftovers(initPid: number): void {
     if (parent === undefined || parent === initPid) return false;
     return parents.has(parent) ? cameFromOutside(parent) : true;
   };
-  for (const pid of parents.keys()) if (cameFromOutside(pid)) signalProcess(processRef(pid), SIGKILL);
+  return [...parents.keys()].filter(cameFromOutside);
 }
 
 function pidNamespace(pid: number): string | undefined {

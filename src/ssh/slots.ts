@@ -24,10 +24,18 @@ export class Slots {
     };
   }
 
-  /** The other side refused one more: from now on only as many as were open then. false: nothing else is open. */
-  shrink(): boolean {
-    if (this.#taken <= 1) return false;
-    this.#limit = Math.min(this.#limit, this.#taken - 1);
+  /** How many are open or asked for. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /**
+   * The other side refused one that was asked for as number `nth`: from now on fewer than that. By the time of the
+   * refusal the others may have closed. false: it was the only one, and asking again is of no use.
+   */
+  shrink(nth: number): boolean {
+    if (nth <= 1) return false;
+    this.#limit = Math.min(this.#limit, nth - 1);
     return true;
   }
 

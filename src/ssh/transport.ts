@@ -144,6 +144,7 @@ cat "$1" >"$t"; chown "$4" "$t"; chmod "$3" "$t"; sync "$t" 2>/dev/null || :; mv
   ): Promise<T> {
     for (;;) {
       const release = await slots.take();
+      const nth = slots.taken;
       try {
         this.#throwIfLost();
         const channel = await this.#answer<T>(start);
@@ -151,7 +152,7 @@ cat "$1" >"$t"; chown "$4" "$t"; chmod "$3" "$t"; sync "$t" 2>/dev/null || :; mv
         return channel;
       } catch (error) {
         const refused = (error as { reason?: unknown }).reason !== undefined;
-        const again = refused && slots.shrink();
+        const again = refused && slots.shrink(nth);
         release();
         if (again) continue;
         if (error instanceof TsvError) throw error;

@@ -65,7 +65,7 @@ describe('waitExit', () => {
   });
 
   test('tells everybody who waits for the same child; one of them learns the status', async () => {
-    const pid = await child('sleep 1000');
+    const pid = await child('exec sleep 1000');
     const waiting = [waitExit(pid), waitExit(pid), waitExit(pid)];
     process.kill(pid, 'SIGTERM');
     const statuses = await Promise.all(waiting);
@@ -75,7 +75,7 @@ describe('waitExit', () => {
 
 describe('signalProcess', () => {
   test('reaches the process that is meant, and no other that has its pid', async () => {
-    const pid = await child('sleep 1000');
+    const pid = await child('exec sleep 1000');
     const ref = processRef(pid);
     if (ref === undefined) return expect.fail('it runs');
     for (const stranger of [

@@ -5,13 +5,13 @@ import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
 import type { Observed } from '../../src/model/state.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
-import { detectCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
+import { detectCgroups, findCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { containerConfig, defaultCapabilities } from './config.ts';
 import { endLeftovers } from './leftovers.ts';
-import { containerCgroups, startContainer } from './runtime.ts';
+import { startContainer } from './runtime.ts';
 import { ContainerTransport } from './transport.ts';
 
 export interface NamespaceProviderOptions {
@@ -152,8 +152,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           config.process.env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
         ),
         capabilities: defaultCapabilities,
-        cgroupFolders: () => containerCgroups(layout, cgroupPath(context)),
-        idOutside,
+        cgroupFolders: () => findCgroups(layout, cgroupPath(context)),
         dial: options.dial,
       });
     },

@@ -3,7 +3,7 @@ import { TsvError } from '../../src/model/errors.ts';
 import { errnoName } from '../../src/sys/errno.ts';
 import { O, RESOLVE } from '../../src/sys/flags.ts';
 import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
-import type { UserIds } from './program.ts';
+import { openHow, type UserIds } from './program.ts';
 
 /**
  * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
@@ -12,10 +12,7 @@ import type { UserIds } from './program.ts';
 export function openInside(initPid: number, path: string, flags: number, mode = 0): number {
   const root = openSync(`/proc/${initPid}/root`, O.PATH | O.DIRECTORY);
   try {
-    const how = Buffer.alloc(24);
-    how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
-    how.writeBigUInt64LE(BigInt(mode), 8);
-    how.writeBigUInt64LE(BigInt(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS), 16);
+    const how = openHow(flags, RESOLVE.IN_ROOT, mode);
     const relative = path.replace(/^\/+/, '') || '.';
     const fd = withBytes(how, (address) =>
       withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)),

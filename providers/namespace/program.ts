@@ -245,7 +245,7 @@ function openInRoot(
 let counter = 0;
 
 /** struct open_how of openat2(2). */
-function openHow(flags: number, resolve: number, mode: number): Buffer {
+export function openHow(flags: number, resolve: number, mode: number): Buffer {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(mode), 8);

@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
-import { type CgroupLayout, type Cgroups, createCgroups, findCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
+import { type CgroupLayout, type Cgroups, createCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { type ExitStatus, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { fork, type StepFailure } from '../../src/sys/fork.ts';
@@ -208,8 +208,6 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
     for (const fd of opened) closeSync(fd);
   }
 }
-
-export const containerCgroups = (layout: CgroupLayout, path: string): string[] => findCgroups(layout, path);
 
 /** A pseudo-terminal of the container itself: the master for us, the slave for the command (ioctl_tty(2)). */
 export function openTerminal(ptmx: number): number {

@@ -21,8 +21,6 @@ export interface ContainerTarget {
   readonly environment: Readonly<Record<string, string>>;
   readonly capabilities: readonly string[];
   cgroupFolders(): string[];
-  /** Host id of a container's user or group id. */
-  idOutside(id: number): number;
   dial(netns: string, port: number): Promise<Duplex>;
 }
 

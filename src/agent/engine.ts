@@ -165,7 +165,7 @@ export class Engine {
   }
 
   private async ensureServices(): Promise<void> {
-    const { sandbox, store } = this.options;
+    const { sandbox } = this.options;
     const networks = this.state.networks;
     const nat = Object.values(networks).some((network) => network.spec.mode === 'nat');
     if (Object.keys(networks).length > 0) {
@@ -175,7 +175,6 @@ export class Engine {
       await this.updateSandbox({ dnsmasq });
     }
     if (nat) await this.ensureUplink();
-    await store.update((state) => state);
   }
 
   private async updateSandbox(change: Partial<NonNullable<State['sandbox']>>): Promise<void> {

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import { Mutex } from './mutex.ts';
-import type { Answer, Call, ForwardsResult, ProjectCommand, Request, RunResult } from './protocol.ts';
+import type { Answer, Call, ForwardsResult, Request } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
 import type { Service } from './service.ts';
 import { serveConnect, serveExec } from './streams.ts';
@@ -168,5 +168,3 @@ function parseRequest(line: string): Request {
   }
   return request;
 }
-
-export type { ProjectCommand, RunResult };

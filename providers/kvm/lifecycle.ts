@@ -17,8 +17,10 @@ import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
 import { errorText } from './text.ts';
 
-/** From the launch until QEMU's sockets answer. */
-const attachMs = 10_000;
+/** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
+const launchMs = 60_000;
+/** One that ran already answers at once, or is hung. */
+const adoptMs = 10_000;
 /** A QEMU that does not answer QMP for this long is hung. */
 const answerMs = 3000;
 /** The power button again: a guest that was still booting did not see it. */
@@ -42,10 +44,14 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     isAlive(context.process) ? context.process : findQemu(files);
 
   /** One attachment per process, however many ask at once: QMP serves one client at a time. */
-  const hold = (context: MachineContext, process: ProcessRef, signal?: AbortSignal): Promise<Attachment> => {
+  const hold = (
+    context: MachineContext,
+    process: ProcessRef,
+    { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal } = { timeoutMs: adoptMs },
+  ): Promise<Attachment> => {
     const known = held.get(context.dir);
     if (known?.process.pid === process.pid && known.process.startTime === process.startTime) return known.attaching;
-    const options = { timeoutMs: attachMs, ...(signal === undefined ? {} : { signal }) };
+    const options = { timeoutMs, ...(signal === undefined ? {} : { signal }) };
     const attaching = attach(launcher, process, machineFiles(context), options);
     const entry = { process, attaching };
     held.set(context.dir, entry);
@@ -142,7 +148,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       try {
         process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg');
         await record(process);
-        const { qmp } = await hold(context, process, signal);
+        const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
         if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
         return { process, accel: chosen ?? (await reportedAccel(qmp)) };
       } catch (error) {

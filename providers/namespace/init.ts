@@ -1,3 +1,5 @@
+import { elfExecutable } from '../../src/sys/elf.ts';
+
 /*
  * PID 1 of a container without a command: reaps orphans; TERM, INT, QUIT or HUP make it pass TERM to everything inside
  * and end when the last process has. A complete program of 209 bytes of x86-64 code that needs nothing of the image:
@@ -19,27 +21,5 @@ const code = Buffer.from(
   'hex',
 );
 
-/** The init as an ELF executable (elf(5)): file header, one loadable read-only executable segment, the code. */
-export function initExecutable(): Buffer {
-  const base = 0x400000n;
-  const headers = Buffer.alloc(64 + 56);
-  headers.write('\x7fELF', 0, 'latin1');
-  headers.set([2, 1, 1, 0], 4); // 64-bit, little endian, version 1, System V
-  headers.writeUInt16LE(2, 16); // ET_EXEC
-  headers.writeUInt16LE(62, 18); // EM_X86_64
-  headers.writeUInt32LE(1, 20);
-  headers.writeBigUInt64LE(base + BigInt(headers.length), 24); // entry
-  headers.writeBigUInt64LE(64n, 32); // program headers follow
-  headers.writeUInt16LE(64, 52);
-  headers.writeUInt16LE(56, 54);
-  headers.writeUInt16LE(1, 56);
-  headers.writeUInt32LE(1, 64); // PT_LOAD
-  headers.writeUInt32LE(5, 68); // read, execute
-  headers.writeBigUInt64LE(base, 80);
-  headers.writeBigUInt64LE(base, 88);
-  const size = BigInt(headers.length + code.length);
-  headers.writeBigUInt64LE(size, 96);
-  headers.writeBigUInt64LE(size, 104);
-  headers.writeBigUInt64LE(0x1000n, 112);
-  return Buffer.concat([headers, code]);
-}
+/** The init as an executable. */
+export const initExecutable = (): Buffer => elfExecutable(code);

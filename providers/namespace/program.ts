@@ -258,17 +258,21 @@ function makeFolders(path: string, owner: number): Step[] {
   const parts = path.split('/').filter((part) => part !== '');
   return parts.flatMap((part, i) => [
     ...openInRoot(`/${parts.slice(0, i).join('/')}`, O.PATH | O.DIRECTORY),
-    { call: 'mkdirat', args: [{ fd: 'dir' }, part, 0o755], mode: owner === 0 ? 'may' : 'guard' } satisfies Step,
-    ...(owner === 0
-      ? []
-      : [
-          {
-            call: 'fchownat',
-            args: [{ fd: 'dir' }, part, owner, owner, 0x100],
-            mode: 'may',
-            note: 'AT_SYMLINK_NOFOLLOW',
-          } satisfies Step,
-        ]),
+    {
+      try: { call: 'mkdirat', args: [{ fd: 'dir' }, part, 0o755] },
+      unless: 'error',
+      steps:
+        owner === 0
+          ? []
+          : [
+              {
+                call: 'fchownat',
+                args: [{ fd: 'dir' }, part, owner, owner, 0x100],
+                mode: 'may',
+                note: 'AT_SYMLINK_NOFOLLOW',
+              } satisfies Step,
+            ],
+    } satisfies Step,
   ]);
 }
 

@@ -5,8 +5,8 @@ import type { ProcessRef } from '../../src/model/state.ts';
 import { type CgroupLayout, type Cgroups, createCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { type ExitStatus, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
-import { fork, type StepFailure } from '../../src/sys/fork.ts';
-import { syscall, withBytes, withCString } from '../../src/sys/libc.ts';
+import { fork, memoryFile, type StepFailure } from '../../src/sys/fork.ts';
+import { syscall, withBytes } from '../../src/sys/libc.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { initExecutable } from './init.ts';
 import type { OciConfig, OciIdMapping } from './oci.ts';
@@ -71,7 +71,10 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
       ...places,
     };
     if (options.shareMap !== undefined) fds.userns = open(options.shareMap, O.RDONLY);
-    if (config.process.args.length === 0) fds.init = makeInit(opened);
+    if (config.process.args.length === 0) {
+      fds.init = memoryFile('tsv-init', initExecutable());
+      opened.push(fds.init);
+    }
     const steps = containerProgram({
       config,
       layers: options.layers,
@@ -120,19 +123,6 @@ function openCgroups(
   open: (path: string, flags: number) => number,
 ): Record<string, number> {
   return Object.fromEntries(folders.map((folder, i) => [`cgroup${i}`, open(join(folder, 'cgroup.procs'), O.WRONLY)]));
-}
-
-/** The init in memory only: no file of the host or the image is PID 1's executable (memfd_create(2)). */
-function makeInit(opened: number[]): number {
-  const MFD_CLOEXEC = 1;
-  const fd = withCString('tsv-init', (name) => syscall('memfd_create', 'making the init', name, MFD_CLOEXEC));
-  opened.push(fd);
-  writeFileSync(fd, initExecutable());
-  // A descriptor that can still be written cannot be executed (ETXTBSY): open it again for reading only.
-  const readable = openSync(`/proc/self/fd/${fd}`, O.RDONLY);
-  opened.splice(opened.indexOf(fd), 1, readable);
-  closeSync(fd);
-  return readable;
 }
 
 const startFailure =

@@ -3,7 +3,9 @@
 /** clone(2), unshare(2), setns(2) */
 export const CLONE = {
   NEWTIME: 0x80,
+  VM: 0x100,
   FS: 0x200,
+  VFORK: 0x4000,
   PARENT: 0x8000,
   NEWNS: 0x20000,
   NEWCGROUP: 0x2000000,

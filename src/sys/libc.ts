@@ -27,6 +27,7 @@ export const NR = {
   socket: 41,
   clone: 56,
   execve: 59,
+  fcntl: 72,
   flock: 73,
   chdir: 80,
   fchdir: 81,

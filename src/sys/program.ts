@@ -18,7 +18,7 @@ export type Argument =
   /** Address of these bytes; `out` marks memory that the call fills. */
   | { readonly bytes: Uint8Array; readonly out?: true }
   /** Address of a structure of 64-bit words. */
-  | { readonly words: readonly (number | bigint | { readonly fd: string })[] }
+  | { readonly words: readonly Word[] }
   /** Number that the program's descriptor of this name has in the child. */
   | { readonly fd: string }
   /** Address of `/proc/self/fd/N` for the descriptor: a path that no rename can turn elsewhere. */
@@ -26,20 +26,31 @@ export type Argument =
   /** What the step with this `as` returned. Each result can be used once. */
   | { readonly result: string };
 
+/** A number, a descriptor's number, or the address of bytes. */
+export type Word = number | bigint | { readonly fd: string } | { readonly bytes: Uint8Array };
+
+export interface CallStep {
+  readonly call: SyscallName;
+  readonly args: readonly Argument[];
+  /** `must` (default): an error ends the child; `may`: errors are passed over; `positive`: 0 ends it too (end of file). */
+  readonly mode?: 'must' | 'may' | 'positive';
+  readonly as?: string;
+  /** Why, for the printed program and error messages. */
+  readonly note?: string;
+}
+
 export type Step =
-  | {
-      readonly call: SyscallName;
-      readonly args: readonly Argument[];
-      /** `must` (default): an error ends the child; `may`: errors are passed over; `positive`: 0 ends it too (end of file); `guard`: after an error the next step is left out. */
-      readonly mode?: 'must' | 'may' | 'positive' | 'guard';
-      readonly as?: string;
-      /** Why, for the printed program and error messages. */
-      readonly note?: string;
-    }
+  | CallStep
+  /** `steps` only if the call succeeds. `error`: whatever it fails with is passed over; `absent`: only that there is no such file. */
+  | { readonly try: CallStep; readonly unless: 'error' | 'absent'; readonly steps: readonly Step[] }
   /** Tells the parent how far it is, with the result of an earlier step. */
   | { readonly report: Report; readonly value?: string }
   /** clone(2): what follows runs in the new child; the process itself runs `parent` and ends. */
-  | { readonly fork: number; readonly as: string; readonly parent: readonly Step[] };
+  | { readonly fork: number; readonly as: string; readonly parent: readonly Step[] }
+  /** Goes on in other steps. */
+  | { readonly jump: readonly Step[] }
+  /** Leaves the interpreter with a result: for a program that runs in its caller. */
+  | { readonly end: string };
 
 /** Messages from the child to its parent; see the drawing in fork.ts. */
 export type Report = 'unshared' | 'forked' | 'opened';
@@ -51,19 +62,13 @@ export interface Program {
   readonly steps: readonly Step[];
 }
 
-/** In the child the program's descriptors are numbered from here on: above all of theirs in the parent, and above stdio. */
-export const firstFd = (program: Pick<Program, 'fds'>): number => Math.max(9, ...Object.values(program.fds)) + 1;
-
-export const fdNumber = (program: Pick<Program, 'fds'>, name: string): number => {
-  const index = Object.keys(program.fds).indexOf(name);
-  if (index < 0) throw new TypeError(`syscall program: no descriptor '${name}'`);
-  return firstFd(program) + index;
-};
-
 /** One line per step, for tests and error messages: `mount tmpfs dev tmpfs MS_NOSUID mode=755`. */
 export function printStep(step: Step): string {
   if ('report' in step) return `report ${step.report}${step.value === undefined ? '' : ` (${step.value})`}`;
   if ('fork' in step) return `fork ${flagNames('CLONE', CLONE, step.fork & ~0xff)} as ${step.as}`;
+  if ('jump' in step) return 'jump';
+  if ('end' in step) return `end with ${step.end}`;
+  if ('try' in step) return `${step.unless === 'absent' ? 'if present' : 'if possible'}: ${printStep(step.try)}`;
   const text = step.args.map((argument, index) => printArgument(step.call, argument, index));
   return [
     step.call,
@@ -74,8 +79,18 @@ export function printStep(step: Step): string {
   ].join(' ');
 }
 
+/** The whole program; what depends on a step is indented below it. */
 export function printProgram(steps: readonly Step[]): string {
-  return steps.map(printStep).join('\n');
+  return steps
+    .flatMap((step) => [
+      printStep(step),
+      ...('try' in step
+        ? printProgram(step.steps)
+            .split('\n')
+            .map((line) => `  ${line}`)
+        : []),
+    ])
+    .join('\n');
 }
 
 function printArgument(call: SyscallName, argument: Argument, index: number): string {
@@ -83,8 +98,7 @@ function printArgument(call: SyscallName, argument: Argument, index: number): st
   if (typeof argument === 'object') {
     if ('strings' in argument) return `[${argument.strings.join(' ')}]`;
     if ('bytes' in argument) return `<${argument.bytes.length} bytes>`;
-    if ('words' in argument)
-      return `{${argument.words.map((word) => (typeof word === 'object' ? `fd:${word.fd}` : word)).join(' ')}}`;
+    if ('words' in argument) return `{${argument.words.map(printWord).join(' ')}}`;
     if ('fdPath' in argument) return `@${argument.fdPath}`;
     return 'fd' in argument ? `fd:${argument.fd}` : `$${argument.result}`;
   }
@@ -93,3 +107,8 @@ function printArgument(call: SyscallName, argument: Argument, index: number): st
     return flagNames('CLONE', CLONE, argument);
   return String(argument);
 }
+
+const printWord = (word: Word): string => {
+  if (typeof word !== 'object') return String(word);
+  return 'fd' in word ? `fd:${word.fd}` : `<${word.bytes.length} bytes>`;
+};

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CLONE, flagNames, MS, SIGCHLD } from '../../../src/sys/flags.ts';
-import { fdNumber, firstFd, printProgram, printStep, type Step } from '../../../src/sys/program.ts';
+import { printProgram, printStep, type Step } from '../../../src/sys/program.ts';
 
 describe('a printed syscall program', () => {
   test('has one line per step, with flags by name', () => {
@@ -15,6 +15,11 @@ describe('a printed syscall program', () => {
       { call: 'mount_setattr', args: [{ fd: 'tree' }, '', 0x9000, { words: [1, 0n, 0, { fd: 'userns' }] }, 32] },
       { call: 'read', args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1], mode: 'positive' },
       { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
+      {
+        try: { call: 'mkdirat', args: [-100, 'etc', 0o755] },
+        unless: 'error',
+        steps: [{ try: { call: 'chdir', args: ['etc'] }, unless: 'absent', steps: [{ call: 'setsid', args: [] }] }],
+      },
       { report: 'unshared' },
       { report: 'forked', value: 'pid' },
       { call: 'execve', args: ['/bin/ls', { strings: ['ls', '-l'] }, { strings: ['A=b'] }] },
@@ -30,6 +35,9 @@ describe('a printed syscall program', () => {
       "mount_setattr fd:tree '' 36864 {1 0 0 fd:userns} 32",
       'read fd:go <8 bytes> 1 (positive)',
       'fork CLONE_PARENT as pid',
+      'if possible: mkdirat -100 etc 493',
+      '  if present: chdir etc',
+      '    setsid',
       'report unshared',
       'report forked (pid)',
       'execve /bin/ls [ls -l] [A=b]',
@@ -40,17 +48,5 @@ describe('a printed syscall program', () => {
     expect(flagNames('MS', MS, MS.BIND | 0x4000_0000)).toBe('MS_BIND|0x40000000');
     expect(flagNames('MS', MS, 0)).toBe('0');
     expect(printStep({ call: 'unshare', args: [0x8000_0000] })).toBe('unshare 0x80000000');
-  });
-});
-
-describe("a program's descriptors", () => {
-  test("are numbered above stdio and above all of the parent's, in their order", () => {
-    expect(firstFd({ fds: { status: 3, go: 4 } })).toBe(10);
-    const fds = { status: 30, go: 4, place: -1 };
-    expect(['status', 'go', 'place'].map((name) => fdNumber({ fds }, name))).toEqual([31, 32, 33]);
-  });
-
-  test('are known by name only', () => {
-    expect(() => fdNumber({ fds: { go: 3 } }, 'gone')).toThrow("no descriptor 'gone'");
   });
 });

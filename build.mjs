@@ -1,5 +1,6 @@
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { relative } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { relative, resolve } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import standaloneCode from 'ajv/dist/standalone/index.js';
 import { build } from 'esbuild';
@@ -59,16 +60,30 @@ const separateParts = {
   },
 };
 
+/** commander needs node:child_process only for commands that are programs of their own, which tsv has none of. */
+const lateChildProcess = {
+  name: 'late-child-process',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/commander\/lib\/command\.js$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8').replace(
+        "const childProcess = require('node:child_process');",
+        "const childProcess = { spawn: (...args) => require('node:child_process').spawn(...args) };",
+      ),
+    }));
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 // CommonJS: Node starts it in less time than a module.
 await build({
   ...common,
-  entryPoints: { tsv: 'src/main.ts' },
+  entryPoints: { command: 'src/main.ts' },
   outdir: 'dist',
+  outExtension: { '.js': '.cjs' },
   format: 'cjs',
   define: { 'import.meta.url': '__tsvUrl' },
-  banner: { js: "#!/usr/bin/env node\nconst __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [separateParts],
+  banner: { js: "const __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
+  plugins: [separateParts, lateChildProcess],
 });
 await build({
   ...common,
@@ -89,4 +104,20 @@ await build({
 });
 writeFileSync('dist/package.json', '{ "type": "commonjs" }\n');
 writeFileSync('dist/parts/package.json', '{ "type": "module" }\n');
+copyFileSync('src/start.cjs', 'dist/tsv.js');
 chmodSync('dist/tsv.js', 0o755);
+const command = readFileSync('dist/command.cjs', 'utf8');
+writeFileSync('dist/command.cjs', command.replaceAll('import("./parts/', 'importPart("./parts/'));
+writeCodeCache();
+
+/** The command's compiled code, all functions of it, for the Node that builds; another version passes over it. */
+function writeCodeCache() {
+  const code = `
+    const { setFlagsFromString } = require('node:v8');
+    setFlagsFromString('--no-lazy');
+    process.argv = [process.execPath, 'tsv', '--version'];
+    const script = require(${JSON.stringify(resolve('dist/tsv.js'))});
+    setFlagsFromString('--lazy'); // the flags are part of what has to match
+    require('node:fs').writeFileSync(${JSON.stringify(`dist/command-${process.version}.cache`)}, script.createCachedData());`;
+  execFileSync(process.execPath, ['-e', code], { stdio: ['ignore', 'ignore', 'inherit'] });
+}

@@ -8,9 +8,6 @@ const asksOften = ['status', 'exec', 'ssh', 'ssh-proxy'];
 
 /** The command's process: the only place that ends it. */
 async function main(): Promise<number> {
-  // `tsv logs | head`: whoever reads has enough. The command itself goes on to its end where it changes something.
-  process.stdout.on('error', onOutputError);
-  process.stderr.on('error', onOutputError);
   let code = 0;
   const first = process.argv[2] ?? '';
   const only = asksOften.includes(first) ? first : undefined;
@@ -20,9 +17,16 @@ async function main(): Promise<number> {
     const session: Session = {
       place: { cwd, env: process.env, ...(file === undefined ? {} : { file: resolve(file) }) },
       commandLine: ['tsv', ...process.argv.slice(2)].join(' '),
-      stdin: process.stdin,
-      stdout: process.stdout,
-      stderr: process.stderr,
+      // Made by Node when they are first asked for, which takes its time.
+      get stdin() {
+        return process.stdin;
+      },
+      get stdout() {
+        return output('stdout');
+      },
+      get stderr() {
+        return output('stderr');
+      },
     };
     const handler = await load();
     code = await handler(session, args, options as never);
@@ -39,15 +43,30 @@ async function main(): Promise<number> {
       import('./cli/render/error.ts'),
       import('./cli/render/terminal.ts'),
     ]);
-    process.stderr.write(renderError(failure, readTerminal(process.stderr, process.env)));
+    output('stderr').write(renderError(failure, readTerminal(process.stderr, process.env)));
     return failure.exitCode;
   }
 }
 
+const outputs: NodeJS.WriteStream[] = [];
+
+function output(name: 'stdout' | 'stderr'): NodeJS.WriteStream {
+  const stream = process[name];
+  if (!outputs.includes(stream)) {
+    outputs.push(stream);
+    stream.on('error', onOutputError);
+  }
+  return stream;
+}
+
+/** `tsv logs | head`: whoever reads has enough. The command itself goes on to its end where it changes something. */
 function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw error;
 }
 
 void main().then((code) => {
   process.exitCode = code;
+  // What is written has been written: on Linux these streams do not work behind our back, whatever they lead to. Node
+  // would now take its memory apart, piece by piece; the kernel does that at once.
+  if (outputs.every((stream) => stream.writableLength === 0)) process.exit();
 });

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
@@ -118,11 +118,17 @@ export async function startContainer(options: StartOptions): Promise<StartedCont
   }
 }
 
+/**
+ * The files that a process joins its cgroups by. In v1 that is `tasks`: one thread that moves itself does not wait for the
+ * kernel to hold all others up, as `cgroup.procs` does for several milliseconds (kernel/cgroup/cgroup.c,
+ * cgroup_procs_write_start). The child has one thread.
+ */
 function openCgroups(
   folders: readonly string[],
   open: (path: string, flags: number) => number,
 ): Record<string, number> {
-  return Object.fromEntries(folders.map((folder, i) => [`cgroup${i}`, open(join(folder, 'cgroup.procs'), O.WRONLY)]));
+  const joinFile = (folder: string) => join(folder, existsSync(join(folder, 'tasks')) ? 'tasks' : 'cgroup.procs');
+  return Object.fromEntries(folders.map((folder, i) => [`cgroup${i}`, open(joinFile(folder), O.WRONLY)]));
 }
 
 const startFailure =

@@ -1,12 +1,11 @@
 import type { Socket } from 'node:net';
 import { openAgent } from '../agent/client.ts';
-import { ensureAgent } from '../agent/start.ts';
 import { TsvError } from '../model/errors.ts';
 import type { MachineState, State } from '../model/state.ts';
 import { existingRunDir, runPaths } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
-import { builtFile, findProjectDir, load, type Place } from './place.ts';
+import { findProjectDir, load, type Place } from './place.ts';
 
 export interface KnownMachine {
   readonly projectDir: string;
@@ -39,8 +38,7 @@ export async function machineAgent(place: Place, name: string): Promise<Socket> 
     throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
   const runDir = existingRunDir(projectDir, place.env);
   const running = runDir === undefined ? undefined : await openAgent(runPaths(runDir).agentSocket);
-  return (
-    running ??
-    ensureAgent({ projectDir, projectName: state.projectName, agentFile: builtFile('parts/agent.js'), env: place.env })
-  );
+  if (running !== undefined) return running;
+  const { projectAgent } = await import('./agent.ts');
+  return projectAgent(place, projectDir, state.projectName);
 }

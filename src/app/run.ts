@@ -1,7 +1,6 @@
 import { AgentLeaving, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
-import { ensureAgent } from '../agent/start.ts';
 import type { Emit } from '../model/events.ts';
 import type { Plan } from '../model/plan.ts';
 import type { MachineKind, Project } from '../model/project.ts';
@@ -11,8 +10,9 @@ import { readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
+import { projectAgent } from './agent.ts';
 import { requireHost } from './host.ts';
-import { builtFile, findProjectDir, load, noteOf, type Place } from './place.ts';
+import { findProjectDir, load, noteOf, type Place } from './place.ts';
 
 export interface RunOptions {
   readonly place: Place;
@@ -36,7 +36,7 @@ export async function bringUp(
   if (plan.nodes.length === 0) {
     // Machines run on without their agent; their forwards do not.
     if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process)))
-      (await agentOf(options, project.dir, project.name)).destroy();
+      (await projectAgent(options.place, project.dir, project.name)).destroy();
     return { plan };
   }
   const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));
@@ -88,7 +88,7 @@ export async function takeDown(
 
 async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
   for (;;) {
-    const socket = await agentOf(options, dir, name);
+    const socket = await projectAgent(options.place, dir, name);
     try {
       return await callAgent<RunResult>(
         socket,
@@ -100,9 +100,6 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
     }
   }
 }
-
-const agentOf = (options: RunOptions, projectDir: string, projectName: string) =>
-  ensureAgent({ projectDir, projectName, agentFile: builtFile('parts/agent.js'), env: options.place.env });
 
 /** Ports are looked at here, before anything is made, and where all of this user's programs can be seen. @throws TSV_PORT_TAKEN */
 function requirePorts(project: Project, plan: Plan, dir: string): void {

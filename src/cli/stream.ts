@@ -15,8 +15,7 @@ export interface RunInMachine {
 
 /** Runs a command in a machine with this process's own input, output and terminal. Resolves with its exit code. */
 export async function runInMachine(session: Session, name: string, options: RunInMachine): Promise<number> {
-  const { stdin, stdout, stderr } = session;
-  const size = () => ({ cols: stdout.columns || 80, rows: stdout.rows || 24 });
+  const size = () => ({ cols: session.stdout.columns || 80, rows: session.stdout.rows || 24 });
   const agent = await machineAgent(session.place, name);
   const request = {
     argv: options.argv,
@@ -25,7 +24,9 @@ export async function runInMachine(session: Session, name: string, options: RunI
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.terminal ? { pty: { ...size(), term: session.place.env.TERM ?? 'xterm' } } : {}),
   };
-  const { socket, rest } = await openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
+  const opening = openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
+  const { stdin } = session; // while the agent is at work
+  const { socket, rest } = await opening;
   const onResize = () => socket.write(encodeFrame(frame.resize, JSON.stringify(size())));
   const onSignal = (signal: NodeJS.Signals) => socket.write(encodeFrame(frame.signal, signal.slice(3)));
   const onInput = (chunk: Buffer) => {
@@ -36,7 +37,7 @@ export async function runInMachine(session: Session, name: string, options: RunI
   const onEnd = () => socket.write(encodeFrame(frame.eof));
   if (options.terminal) {
     stdin.setRawMode(true);
-    stdout.on('resize', onResize);
+    session.stdout.on('resize', onResize);
   } else {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   }
@@ -46,7 +47,7 @@ export async function runInMachine(session: Session, name: string, options: RunI
     return await new Promise<number>((resolve, reject) => {
       const read = frameReader((type, content) => {
         if (type === frame.stdout || type === frame.stderr) {
-          const out = type === frame.stdout ? stdout : stderr;
+          const out = type === frame.stdout ? session.stdout : session.stderr;
           if (out.write(Buffer.from(content))) return;
           socket.pause();
           out.once('drain', () => socket.resume());
@@ -67,10 +68,12 @@ export async function runInMachine(session: Session, name: string, options: RunI
   } finally {
     stdin.off('data', onInput);
     stdin.off('end', onEnd);
-    if (options.terminal) stdin.setRawMode(false);
+    if (options.terminal) {
+      stdin.setRawMode(false);
+      session.stdout.off('resize', onResize);
+    }
     stdin.pause();
     stdin.unref?.();
-    stdout.off('resize', onResize);
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
     socket.destroy();
   }

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import { processStat } from '../sys/process.ts';
 import { Mismatch, matching, object, text, wholeFrom } from './check.ts';
+import { temporaryNameOf } from './names.ts';
 import { errno, OwnFolder, writeFailed } from './own-folder.ts';
 import { projectPaths, stateFiles } from './paths.ts';
 
@@ -35,7 +35,7 @@ export function openLockFile(projectDir: string): number {
 /** Called by the new holder right after it has the lock, and again when its command changes. Readers see it whole. */
 export function writeHolder(projectDir: string, holder: LockHolder): void {
   inStateFolder(projectDir, stateFiles.lockHolder, (folder) => {
-    const temporary = `${stateFiles.lockHolder}.${randomBytes(8).toString('hex')}.tmp`;
+    const temporary = temporaryNameOf(stateFiles.lockHolder);
     const fd = folder.createFile(temporary, constants.O_WRONLY | constants.O_EXCL);
     try {
       writeSync(fd, `${JSON.stringify(holder)}\n`);

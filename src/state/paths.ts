@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { lstatSync, realpathSync, type Stats } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
+import { fnv1a } from './names.ts';
 import { OwnFolder } from './own-folder.ts';
 
 /** Name of the state folder inside the project folder; also the line that `.gitignore` gets. */
@@ -72,7 +72,7 @@ function checkedName(name: string): string {
 export const socketPathLimit = 107;
 /** Longest folder and file name below a run folder: `/` 24 for the machine, `/` 16 for the socket. */
 const belowRunDir = 1 + 24 + 1 + 16;
-const idLength = 12;
+const idLength = 16;
 
 /** The parts of the host that {@link runDir} asks about. */
 export interface RunDirHost {
@@ -93,7 +93,7 @@ export interface RunPaths {
 }
 
 /**
- * The run folder of a project: `BASE/<first 12 hex of sha256(real path)>`, where BASE is the first of
+ * The run folder of a project: `BASE/<FNV-1a of the real path>`, where BASE is the first of
  * `$XDG_RUNTIME_DIR/tsv`, `/run/user/UID/tsv`, `/tmp/tsv-UID` that exists as a folder of this user's (the last
  * is made when needed) and is short enough for socket paths. Creates nothing and proves nothing: whoever puts
  * something there takes {@link ensureRunDir}, whoever connects to a socket there {@link existingRunDir}.
@@ -103,7 +103,7 @@ export interface RunPaths {
  * @throws TSV_STATE_UNSAFE when `/tmp/tsv-UID` is there and is not a private folder of this user's
  */
 export function runDir(projectDir: string, env: NodeJS.ProcessEnv, host: RunDirHost = thisHost()): string {
-  const id = createHash('sha256').update(realpathSync(projectDir)).digest('hex').slice(0, idLength);
+  const id = fnv1a(realpathSync(projectDir)).slice(0, idLength);
   return join(runBase(env, host), id);
 }
 
@@ -149,7 +149,7 @@ export function socketPath(dir: string, name: string): string {
 /** At most 24 bytes: long names end in a hash instead of their tail. */
 function shortName(name: string): string {
   if (name.length <= 24) return name;
-  return `${name.slice(0, 15)}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`;
+  return `${name.slice(0, 15)}-${fnv1a(name).slice(0, 8)}`;
 }
 
 function runBase(env: NodeJS.ProcessEnv, host: RunDirHost): string {

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, promises, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import type { State } from '../model/state.ts';
 import { Mismatch } from './check.ts';
 import { upgrade } from './migrations.ts';
+import { temporaryNameOf } from './names.ts';
 import { OwnFolder, writeFailed } from './own-folder.ts';
 import { projectPaths, stateFiles, temporaryName } from './paths.ts';
 import { checkState, withoutProvisioning } from './schema.ts';
@@ -17,7 +17,7 @@ export function newState(projectDir: string, projectName: string = basename(proj
   return {
     version: 1,
     serial: 0,
-    projectId: randomBytes(6).toString('hex'),
+    projectId: Buffer.from(crypto.getRandomValues(new Uint8Array(6))).toString('hex'),
     projectDir,
     projectName,
     tsfileDigest: '',
@@ -101,7 +101,7 @@ export async function writeState(projectDir: string, state: State): Promise<Stat
 }
 
 async function replaceFile(folder: OwnFolder, name: string, text: string): Promise<void> {
-  const temporary = folder.at(`${name}.${randomBytes(8).toString('hex')}.tmp`);
+  const temporary = folder.at(temporaryNameOf(name));
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const file = await promises.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {

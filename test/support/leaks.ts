@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { fnv1a } from '../../src/state/names.ts';
 import { type HostProcess, listProcesses, read, tsvId } from './host-processes.ts';
 import { until } from './until.ts';
 
@@ -108,7 +109,7 @@ export async function expectNoLeaks(before: Snapshot, scope?: Scope): Promise<vo
 
 const cluesOf = ({ folders, projects, projectIds }: Scope): Set<string> =>
   new Set([
-    ...folders.flatMap((folder) => [`folder:${folder}`, `run:${hash(real(folder), 12)}`]),
+    ...folders.flatMap((folder) => [`folder:${folder}`, `run:${fnv1a(real(folder))}`]),
     ...projects.map((name) => `project:${name}`),
     ...projectIds.flatMap((id) => [`id:${id}`, `hash:${hash(id, 8)}`]),
   ]);

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { TsvError } from '../../model/errors.ts';
 import type { Handler } from '../program.ts';
 import { runInMachine } from '../stream.ts';
@@ -7,7 +8,7 @@ export const exec: Handler<{ user: string; workdir?: string; env?: readonly stri
   [name = '', ...argv],
   options,
 ) => {
-  const terminal = options.tty && session.stdin.isTTY && session.stdout.isTTY;
+  const terminal = options.tty && isatty(0) && isatty(1);
   return runInMachine(session, name, {
     argv: argv[0] === '--' ? argv.slice(1) : argv,
     user: options.user,

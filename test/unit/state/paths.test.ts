@@ -58,15 +58,15 @@ describe('the run folder', () => {
     const xdg = privateFolder(join(dir, 'xdg'));
     symlinkSync(dir, join(dir, 'link'));
     const path = runDir(dir, { XDG_RUNTIME_DIR: xdg }, host);
-    expect(path).toMatch(new RegExp(`^${xdg}/tsv/[0-9a-f]{12}$`));
+    expect(path).toMatch(new RegExp(`^${xdg}/tsv/[0-9a-f]{16}$`));
     expect(runDir(join(dir, 'link'), { XDG_RUNTIME_DIR: xdg }, host)).toBe(path);
     expect(runDir(host.tmp, { XDG_RUNTIME_DIR: xdg }, host)).not.toBe(path);
   });
 
   test('without the variable lies in /run/user/UID when that is there, else in /tmp/tsv-UID', () => {
-    expect(runDir(dir, {}, host)).toMatch(new RegExp(`^${host.tmp}/tsv-${uid}/[0-9a-f]{12}$`));
+    expect(runDir(dir, {}, host)).toMatch(new RegExp(`^${host.tmp}/tsv-${uid}/[0-9a-f]{16}$`));
     const own = privateFolder(join(host.userRunBase, String(uid)));
-    expect(runDir(dir, {}, host)).toMatch(new RegExp(`^${own}/tsv/[0-9a-f]{12}$`));
+    expect(runDir(dir, {}, host)).toMatch(new RegExp(`^${own}/tsv/[0-9a-f]{16}$`));
   });
 
   test.each([

@@ -51,8 +51,9 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
   const destinations: { at: number; name: string }[] = [];
 
   const word = (value: Word): bigint => {
-    if (typeof value === 'object') return 'fd' in value ? BigInt(fdNumber(value.fd)) : place(value.bytes);
-    return BigInt(value);
+    if (typeof value !== 'object') return BigInt(value);
+    if ('words' in value) return placeWords(value.words.map(word));
+    return 'fd' in value ? BigInt(fdNumber(value.fd)) : place(value.bytes);
   };
   const encode = (argument: Argument, slot: bigint): bigint => {
     if (typeof argument === 'number' || typeof argument === 'bigint') return BigInt(argument);
@@ -96,7 +97,7 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
         destinations.push({ at, name: step.as });
       } else if ('jump' in step) {
         // A call that does not exist "forks" to its target.
-        put(at, -2, [], modes.fork, table([...step.jump, endOfProgram]));
+        put(at, -2, [], modes.fork, step.jump === rest ? address(skipTo) : table([...step.jump, endOfProgram]));
       } else if ('end' in step) {
         put(at, -1, [{ result: step.end }], modes.must);
       } else if ('try' in step) {
@@ -123,18 +124,27 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
   return { bytes: bytes.subarray(0, top), start, report, steps: labelled };
 }
 
+/** Stands for what follows a `try` and its `otherwise`. */
+const rest: readonly Step[] = [];
+
 /** Steps in the order of their table, each with the index to go on at when it is left out. */
 function* flatten(steps: readonly Step[], first = 0): Generator<{ step: Step; skipTo: number }, number> {
   let index = first;
   for (const step of steps) {
-    if ('try' in step) {
-      const inner = [...flatten(step.steps, index + 1)];
-      yield { step, skipTo: index + 1 + inner.length };
-      yield* inner;
-      index += 1 + inner.length;
-    } else {
+    if (!('try' in step)) {
       yield { step, skipTo: ++index };
+      continue;
     }
+    const otherwise = step.otherwise ?? [];
+    const inner = [...flatten(step.steps, index + 1)];
+    const elseAt = index + 1 + inner.length + (otherwise.length === 0 ? 0 : 1);
+    const outer = [...flatten(otherwise, elseAt)];
+    const end = elseAt + outer.length;
+    yield { step, skipTo: elseAt };
+    yield* inner;
+    if (otherwise.length > 0) yield { step: { jump: rest }, skipTo: end };
+    yield* outer;
+    index = end;
   }
   return index;
 }

@@ -26,8 +26,13 @@ export type Argument =
   /** What the step with this `as` returned. Each result can be used once. */
   | { readonly result: string };
 
-/** A number, a descriptor's number, or the address of bytes. */
-export type Word = number | bigint | { readonly fd: string } | { readonly bytes: Uint8Array };
+/** A number, a descriptor's number, or the address of bytes or of another structure. */
+export type Word =
+  | number
+  | bigint
+  | { readonly fd: string }
+  | { readonly bytes: Uint8Array }
+  | { readonly words: readonly Word[] };
 
 export interface CallStep {
   readonly call: SyscallName;
@@ -41,8 +46,16 @@ export interface CallStep {
 
 export type Step =
   | CallStep
-  /** `steps` only if the call succeeds. `error`: whatever it fails with is passed over; `absent`: only that there is no such file. */
-  | { readonly try: CallStep; readonly unless: 'error' | 'absent'; readonly steps: readonly Step[] }
+  /**
+   * `steps` if the call succeeds, else `otherwise`. `error`: whatever it fails with is passed over; `absent`: only that there
+   * is no such file (ENOENT, ENOTDIR).
+   */
+  | {
+      readonly try: CallStep;
+      readonly unless: 'error' | 'absent';
+      readonly steps: readonly Step[];
+      readonly otherwise?: readonly Step[];
+    }
   /** Tells the parent how far it is, with the result of an earlier step. */
   | { readonly report: Report; readonly value?: string }
   /** clone(2): what follows runs in the new child; the process itself runs `parent` and ends. */
@@ -53,8 +66,14 @@ export type Step =
   | { readonly end: string };
 
 /** Messages from the child to its parent; see the drawing in fork.ts. */
-export type Report = 'unshared' | 'forked' | 'opened';
-export const reportCodes: Readonly<Record<Report, number>> = { unshared: 1, forked: 2, opened: 3 };
+export type Report = 'unshared' | 'forked' | 'opened' | 'mounted' | 'ready';
+export const reportCodes: Readonly<Record<Report, number>> = {
+  unshared: 1,
+  forked: 2,
+  opened: 3,
+  mounted: 4,
+  ready: 5,
+};
 
 export interface Program {
   /** Open descriptors of the parent that the child keeps, by name (-1: a free place for one of the child's own); all others are closed in the child. */
@@ -81,16 +100,15 @@ export function printStep(step: Step): string {
 
 /** The whole program; what depends on a step is indented below it. */
 export function printProgram(steps: readonly Step[]): string {
-  return steps
-    .flatMap((step) => [
-      printStep(step),
-      ...('try' in step
-        ? printProgram(step.steps)
-            .split('\n')
-            .map((line) => `  ${line}`)
-        : []),
-    ])
-    .join('\n');
+  return steps.flatMap(printNested).join('\n');
+}
+
+function printNested(step: Step): string[] {
+  const indented = (steps: readonly Step[]) => steps.flatMap(printNested).map((line) => `  ${line}`);
+  if ('jump' in step) return [printStep(step), ...indented(step.jump)];
+  if (!('try' in step)) return [printStep(step)];
+  const { steps, otherwise = [] } = step;
+  return [printStep(step), ...indented(steps), ...(otherwise.length === 0 ? [] : ['else', ...indented(otherwise)])];
 }
 
 function printArgument(call: SyscallName, argument: Argument, index: number): string {
@@ -108,7 +126,8 @@ function printArgument(call: SyscallName, argument: Argument, index: number): st
   return String(argument);
 }
 
-const printWord = (word: Word): string => {
+function printWord(word: Word): string {
   if (typeof word !== 'object') return String(word);
+  if ('words' in word) return `{${word.words.map(printWord).join(' ')}}`;
   return 'fd' in word ? `fd:${word.fd}` : `<${word.bytes.length} bytes>`;
-};
+}

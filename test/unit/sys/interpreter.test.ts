@@ -76,6 +76,22 @@ describe('an image', () => {
     expect([56n, 136n].map((at) => quad(image, image.start + at))).toEqual([4n, 5n]);
   });
 
+  test('goes to what else is to be done when a step fails, and past it when it does not', () => {
+    const image = lay([
+      {
+        try: { call: 'chdir', args: ['a'] },
+        unless: 'error',
+        steps: [{ call: 'setsid', args: [] }],
+        otherwise: [{ call: 'chdir', args: ['b'] }],
+      },
+      { call: 'umask', args: [0] },
+    ]);
+    const numbers = [0n, 80n, 160n, 240n, 320n].map((at) => BigInt.asIntN(64, quad(image, image.start + at)));
+    expect(numbers).toEqual([80n, 112n, -2n, 80n, 95n]);
+    expect(quad(image, image.start + 72n) - image.start).toBe(240n);
+    expect(quad(image, image.start + 160n + 72n) - image.start).toBe(320n);
+  });
+
   test('refuses a result that is used twice, and a NUL byte in a string', () => {
     const use: Step = { call: 'dup3', args: [{ result: 'it' }, 5, 0] };
     expect(() => lay([{ call: 'setsid', args: [], as: 'it' }, use, use])).toThrow('used twice');

@@ -31,11 +31,7 @@ export function contentDigest(path: string, options: { folders: boolean }): Cont
     else return { ok: false, why: 'is a folder, not a file' };
   } catch (error) {
     if (error instanceof Refused) return { ok: false, why: error.message };
-    return {
-      ok: false,
-      why:
-        reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? `cannot be read: ${String((error as Error).message)}`,
-    };
+    return { ok: false, why: whyUnreadable(error) };
   }
   return { ok: true, digest: hash.digest('hex') };
 }
@@ -47,6 +43,10 @@ const reasons: Readonly<Record<string, string>> = {
   ELOOP: 'is a symbolic link that leads in a circle',
   ENAMETOOLONG: 'has too long a name',
 };
+
+/** What went wrong with a file, to complete the sentence "the script x …". */
+export const whyUnreadable = (error: unknown): string =>
+  reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? `cannot be read: ${String((error as Error).message)}`;
 
 class Refused extends Error {}
 

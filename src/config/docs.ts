@@ -78,6 +78,12 @@ const wordsForFormats: Readonly<Record<string, string>> = {
   command: 'list of words, or text',
   args: 'list of words',
   env: 'map of names to texts',
+  devices: 'list of devices',
+  sysctls: 'map of names to texts or whole numbers',
+  tmpfs: 'list of folders',
+  limit: 'whole number or `unlimited`',
+  user: 'name or number',
+  signal: 'name or number',
 };
 
 function typeOf(schema: Schema, root: Schema): string {

@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
-import type { Disk, Forward, Healthcheck, Machine, MachineKind, ProvisionStep, Share } from '../model/project.ts';
+import type { Disk, Forward, Healthcheck, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
 import type { Report, Span } from './diagnostic.ts';
+import { isolationKeys, readIsolation } from './isolation.ts';
+import { readShares } from './mounts.ts';
 import { defaultNetwork } from './networks.ts';
 import {
-  booleanOf,
   choiceOf,
   commandOf,
   durationOf,
@@ -12,7 +11,6 @@ import {
   entryOf,
   envOf,
   fieldOf,
-  guestPathOf,
   itemsOf,
   type Located,
   numberOf,
@@ -60,7 +58,8 @@ export function readMachines(root: Node, dir: string, report: Report): readonly 
   // Defaults are checked once, also those that no machine takes.
   sizeOf(fieldOf(defaults, 'memory'), report);
   durationOf(fieldOf(defaults, 'boot_timeout'), report);
-  durationOf(fieldOf(defaults, 'stop_timeout'), report);
+  stopTimeoutOf(defaults, report);
+  readIsolation(undefined, defaults, { dir, command: undefined, shares: [] }, report);
   return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, dir, report));
 }
 
@@ -79,11 +78,10 @@ function readMachine(
   const env = { ...envOf(fieldOf(defaults, 'env')), ...envOf(own('env')) };
   const command = commandOf(own('command'));
   const healthcheck = readHealthcheck(own('healthcheck'), report);
-  const duration = (name: 'boot_timeout' | 'stop_timeout') =>
-    durationOf(own(name), report) ??
-    durationOf(fieldOf(defaults, name), () => {}) ??
-    parseDuration(builtIn[name].default) ??
-    0;
+  const shares = readShares(own('share'), dir, report);
+  const bootTimeoutMs =
+    durationOf(own('boot_timeout'), report) ?? durationOf(fieldOf(defaults, 'boot_timeout'), () => {});
+  const stopTimeoutMs = stopTimeoutOf(node, report) ?? stopTimeoutOf(defaults, () => {});
   return {
     name: key,
     at: keySpan,
@@ -102,15 +100,24 @@ function readMachine(
       pids: numberOf(either('pids'))?.value ?? builtIn.pids.default,
       ...(command === undefined ? {} : { command }),
       env,
-      shares: readShares(own('share'), dir, report),
+      shares,
       disks: readDisks(own('disks'), report),
       ...(healthcheck === undefined ? {} : { healthcheck }),
       provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
-      bootTimeoutMs: duration('boot_timeout'),
-      stopTimeoutMs: duration('stop_timeout'),
+      bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
+      stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
       accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',
+      ...(kind === 'vm' ? {} : { isolation: readIsolation(node, defaults, { dir, command, shares }, report) }),
     },
   };
+}
+
+/** `stop_timeout`, or its other name. */
+function stopTimeoutOf(node: Node | undefined, report: Report): number | undefined {
+  const other = entryOf(node, 'stop_grace_period');
+  if (other !== undefined && entryOf(node, 'stop_timeout') !== undefined)
+    report(other.keySpan, '`stop_grace_period` is another name for `stop_timeout`, which is given, too', 'remove one');
+  return durationOf(other?.value, report) ?? durationOf(fieldOf(node, 'stop_timeout'), report);
 }
 
 /** Keys that one kind of machine has no use for: what to say, and what to do instead. */
@@ -119,6 +126,7 @@ const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, mess
     ['share', 'sharing folders with a VM is not supported yet', 'copy them with a `file` step in `provision`'],
     ['command', '`command` is for containers; a VM runs the system of its box', 'start services in `provision`'],
     ['pids', '`pids` is for containers', 'remove it'],
+    ...isolationKeys.map((key) => [key, `\`${key}\` is only for containers`, 'remove it'] as const),
   ],
   container: [
     [
@@ -204,38 +212,6 @@ function readForward(node: Node, report: Report): Located<Forward> | undefined {
     value: { hostAddress: match[1] ?? schema.$defs.forward.properties.address.default, hostPort, guestPort },
     at: text.at,
   };
-}
-
-/** A path as one word of a shell command that the user may paste. */
-const shellWord = (text: string): string =>
-  /^[A-Za-z0-9_./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-
-/** Folders of the kernel, where a share would break the container or show it the host. */
-const kernelPaths = ['/proc', '/sys', '/dev'];
-
-function readShares(node: Node | undefined, dir: string, report: Report): readonly Share[] {
-  const shares: Share[] = [];
-  for (const item of itemsOf(node)) {
-    const host = textOf(fieldOf(item, 'host'));
-    const guest = guestPathOf(fieldOf(item, 'guest'), report);
-    const path = host === undefined || host.value === '' ? undefined : resolve(dir, host.value);
-    if (host !== undefined && path !== undefined && !host.value.includes('\0') && !existsSync(path)) {
-      const hint = host.value.startsWith('~')
-        ? `\`~\` is not replaced here; write \${HOME}`
-        : `mkdir -p ${shellWord(path)}`;
-      report(host.at, `${host.value} does not exist`, hint);
-    }
-    if (guest === undefined || path === undefined) continue;
-    if (
-      guest.value === '/' ||
-      kernelPaths.some((taken) => guest.value === taken || guest.value.startsWith(`${taken}/`))
-    ) {
-      report(guest.at, `${guest.value} of a container cannot be replaced by a share`);
-    }
-    if (shares.some((other) => other.guest === guest.value)) report(guest.at, `two shares are at ${guest.value}`);
-    shares.push({ host: path, guest: guest.value, readonly: booleanOf(fieldOf(item, 'readonly')) ?? false });
-  }
-  return shares;
 }
 
 function readDisks(node: Node | undefined, report: Report): readonly Disk[] {

@@ -79,6 +79,9 @@ export function sizeOf(node: Node | undefined, report: Report): Located<number> 
   return undefined;
 }
 
+/** A file system in memory cannot be smaller: a page of x86-64, in bytes. */
+export const leastPage = 4096;
+
 const dayMs = 86_400_000;
 
 /** Milliseconds, at most a day. */
@@ -99,8 +102,13 @@ export function durationOf(
 export function guestPathOf(node: Node | undefined, report: Report): Located<string> | undefined {
   const text = textOf(node);
   if (text === undefined || !text.value.startsWith('/')) return undefined;
-  const parts = text.value.split('/').filter((part) => part !== '' && part !== '.');
+  return { value: normalGuestPath(text, report), at: text.at };
+}
+
+/** The same for a path that is a part of a text. */
+export function normalGuestPath(path: Located<string>, report: Report): string {
+  const parts = path.value.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..'))
-    report(text.at, `the path ${text.value} goes through \`..\``, 'write the path that is meant');
-  return { value: `/${parts.join('/')}`, at: text.at };
+    report(path.at, `the path ${path.value} goes through \`..\``, 'write the path that is meant');
+  return `/${parts.join('/')}`;
 }

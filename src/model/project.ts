@@ -55,6 +55,103 @@ export interface Machine {
   readonly stopTimeoutMs: number;
   /** VMs only. */
   readonly accel: 'auto' | 'kvm' | 'tcg';
+  /** Containers only: read it with {@link isolationOf}. */
+  readonly isolation?: Isolation;
+}
+
+/** How a container is fenced in, and what its first process finds. Nothing in it is left to parse. */
+export interface Isolation {
+  /**
+   * No masked and no read-only paths, and /sys can be written. What else follows from it is in `capabilities` and
+   * `seccomp` already. Never the host's root.
+   */
+  readonly privileged: boolean;
+  /**
+   * Changes to the runtime's usual set, which becomes (usual + add) - drop. CAP_ names in the kernel's order, `ALL`
+   * spelled out; no name is in both lists.
+   */
+  readonly capabilities: { readonly add: readonly string[]; readonly drop: readonly string[] };
+  readonly seccomp: 'default' | 'unconfined' | SeccompFile;
+  readonly devices: readonly Device[];
+  /** Only namespaced ones, by dotted name such as `net.core.somaxconn`. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly tmpfs: readonly Tmpfs[];
+  /** In alphabetical order; each name once. */
+  readonly ulimits: readonly Ulimit[];
+  /** Size of /dev/shm. */
+  readonly shmBytes: number;
+  /** The root file system. */
+  readonly readOnly: boolean;
+  readonly user: ContainerUser;
+  /** The small init is process 1, with the command, if there is one, as its child. true where there is no command. */
+  readonly init: boolean;
+  /** Number of the signal that asks process 1 to end; `stopTimeoutMs` later follows SIGKILL. 37 is SIGRTMIN+3. */
+  readonly stopSignal: number;
+  /** Absolute path in the container that the command starts in. */
+  readonly workdir: string;
+}
+
+/** A seccomp profile in the form of OCI or of Docker, unread. */
+export interface SeccompFile {
+  /** Absolute path on the host. */
+  readonly path: string;
+  /** Of its content when the Tsfile was read, so that an edited profile shows in the plan. */
+  readonly digest: string;
+}
+
+export interface Device {
+  /** Absolute path on the host, maybe of a symbolic link. */
+  readonly host: string;
+  /** Absolute path in the container. */
+  readonly container: string;
+  /** Of r, w and m (mknod), in this order; not empty. */
+  readonly access: string;
+}
+
+export interface Tmpfs {
+  /** Absolute path in the container. */
+  readonly path: string;
+  /** Absent: the kernel's default. */
+  readonly sizeBytes?: number;
+  /** Octal mode, e.g. 0o755; absent: the kernel's default, 0o1777. */
+  readonly mode?: number;
+}
+
+/** getrlimit(2); units are those of the limit. */
+export interface Ulimit {
+  /** `RLIMIT_NOFILE` and so on. */
+  readonly name: string;
+  /** Not above `hard`. */
+  readonly soft: number | 'unlimited';
+  readonly hard: number | 'unlimited';
+}
+
+/** Numbers are ids, texts are names of the container's own /etc/passwd and /etc/group. */
+export interface ContainerUser {
+  readonly user: number | string;
+  /** Absent: the group that the container's /etc/passwd gives the user, else 0. */
+  readonly group?: number | string;
+}
+
+/** A container's isolation; the defaults where nothing is said, as in the records of earlier versions. */
+export function isolationOf(machine: Pick<Machine, 'isolation' | 'command'>): Isolation {
+  return (
+    machine.isolation ?? {
+      privileged: false,
+      capabilities: { add: [], drop: [] },
+      seccomp: 'default',
+      devices: [],
+      sysctls: {},
+      tmpfs: [],
+      ulimits: [],
+      shmBytes: 64 * 2 ** 20,
+      readOnly: false,
+      user: { user: 0 },
+      init: machine.command === undefined,
+      stopSignal: 15,
+      workdir: '/',
+    }
+  );
 }
 
 export interface Attachment {

@@ -1,4 +1,4 @@
-import type { Disk, Machine, Network } from '../model/project.ts';
+import { type Disk, type Isolation, isolationOf, type Machine, type Network } from '../model/project.ts';
 import type { MachineState, NetworkState, Observed } from '../model/state.ts';
 
 /** What has to happen to a machine so that it runs as the Tsfile says. */
@@ -59,10 +59,37 @@ const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
   ['disks', 'disks'],
 ];
 
+/** All of it: a container's process is started anew over the same file system. */
+const isolationWords: Readonly<Record<keyof Isolation, string>> = {
+  privileged: 'privileged',
+  capabilities: 'capabilities',
+  seccomp: 'seccomp',
+  devices: 'devices',
+  sysctls: 'sysctls',
+  tmpfs: 'tmpfs',
+  ulimits: 'ulimits',
+  shmBytes: 'shm_size',
+  readOnly: 'read_only',
+  user: 'user',
+  init: 'init',
+  stopSignal: 'stop_signal',
+  workdir: 'workdir',
+};
+
 /** Why a running machine has to be stopped and started, e.g. `memory, cpus changed`; undefined when it need not. */
 export function whyRestart(before: Machine, after: Machine): string | undefined {
   const changed = fixedAtStart.filter(([key]) => !sameJson(before[key], after[key])).map(([, word]) => word);
-  return changed.length === 0 ? undefined : `${changed.join(', ')} changed`;
+  const all = [...changed, ...(after.kind === 'container' ? changedIsolation(before, after) : [])];
+  return all.length === 0 ? undefined : `${all.join(', ')} changed`;
+}
+
+function changedIsolation(before: Machine, after: Machine): string[] {
+  const [old, wanted] = [isolationOf(before), isolationOf(after)];
+  // Whether there is an init follows from the command, so a changed command says it all.
+  const sameCommand = sameJson(before.command, after.command);
+  return (Object.keys(isolationWords) as (keyof Isolation)[])
+    .filter((key) => !sameJson(old[key], wanted[key]) && (key !== 'init' || sameCommand))
+    .map((key) => isolationWords[key]);
 }
 
 export function forwardsChanged(before: Machine, after: Machine): boolean {

@@ -1,4 +1,19 @@
-import type { Attachment, Dependency, Disk, Forward, Healthcheck, Machine, Network, Share } from '../model/project.ts';
+import type {
+  Attachment,
+  ContainerUser,
+  Dependency,
+  Device,
+  Disk,
+  Forward,
+  Healthcheck,
+  Isolation,
+  Machine,
+  Network,
+  SeccompFile,
+  Share,
+  Tmpfs,
+  Ulimit,
+} from '../model/project.ts';
 import type { MachineAddress, MachineState, NetworkState, ProcessRef, SandboxState, State } from '../model/state.ts';
 import {
   anything,
@@ -26,6 +41,31 @@ const processRef = object<ProcessRef>({ pid: wholeFrom(2), startTime: digits, bo
 
 const network = object<Network>({ name, mode: oneOf('nat', 'isolated') }, { subnet: text });
 
+const seccompFile = object<SeccompFile>({ path, digest: text }, {});
+const seccomp: Check<Isolation['seccomp']> = (value, at) =>
+  typeof value === 'string' ? oneOf('default', 'unconfined')(value, at) : seccompFile(value, at);
+const numberOrText: Check<number | string> = (value, at) => (typeof value === 'string' ? value : number(value, at));
+const limit: Check<number | 'unlimited'> = (value, at) => (value === 'unlimited' ? value : number(value, at));
+
+const isolation = object<Isolation>(
+  {
+    privileged: bool,
+    capabilities: object<Isolation['capabilities']>({ add: list(text), drop: list(text) }, {}),
+    seccomp,
+    devices: list(object<Device>({ host: path, container: path, access: matching(/^r?w?m?$/, 'made of r, w, m') }, {})),
+    sysctls: mapOf(text),
+    tmpfs: list(object<Tmpfs>({ path }, { sizeBytes: number, mode: number })),
+    ulimits: list(object<Ulimit>({ name: text, soft: limit, hard: limit }, {})),
+    shmBytes: number,
+    readOnly: bool,
+    user: object<ContainerUser>({ user: numberOrText }, { group: numberOrText }),
+    init: bool,
+    stopSignal: wholeFrom(1),
+    workdir: path,
+  },
+  {},
+);
+
 const machine = object<Machine>(
   {
     name,
@@ -49,6 +89,7 @@ const machine = object<Machine>(
   },
   {
     command: list(text),
+    isolation,
     healthcheck: object<Healthcheck>(
       { exec: list(text), everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
       {},

@@ -46,9 +46,14 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
     return place(Buffer.from(`${text}\0`));
   };
   const labelled = new Map<bigint, Step>();
-  /** Where each result is to be stored: the argument's own slot. */
-  const slots = new Map<string, bigint>();
-  const destinations: { at: number; name: string }[] = [];
+  /** Steps whose result is still to be used: it will be stored right where it is used. */
+  const results = new Map<string, number>();
+  const use = (name: string, slot: bigint): void => {
+    const at = results.get(name);
+    if (at === undefined) throw new TypeError(`syscall program: no result '${name}', or it is used twice`);
+    results.delete(name);
+    bytes.writeBigUInt64LE(slot, at + 64);
+  };
 
   const word = (value: Word): bigint => {
     if (typeof value !== 'object') return BigInt(value);
@@ -63,8 +68,7 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
     if ('words' in argument) return placeWords(argument.words.map(word));
     if ('fdPath' in argument) return cString(`/proc/self/fd/${fdNumber(argument.fdPath)}`);
     if ('strings' in argument) return placeWords([...argument.strings.map(cString), 0n]);
-    if (slots.has(argument.result)) throw new TypeError(`syscall program: result '${argument.result}' is used twice`);
-    slots.set(argument.result, slot);
+    use(argument.result, slot);
     return 0n;
   };
   const put = (at: number, nr: number, args: readonly Argument[], mode: number, target = 0n): void => {
@@ -78,7 +82,7 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
     bytes.writeBigUInt64LE(target, at + 72);
   };
   const store = (at: number, step: CallStep): void => {
-    if (step.as !== undefined) destinations.push({ at, name: step.as });
+    if (step.as !== undefined) results.set(step.as, at);
   };
   /** One table; `try` steps and what depends on them are in a row. */
   const table = (steps: readonly Step[]): bigint => {
@@ -90,11 +94,11 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
       labelled.set(address(i), step);
       if ('report' in step) {
         const message = placeWords([BigInt(reportCodes[step.report]), 0n]);
-        if (step.value !== undefined) slots.set(step.value, message + 8n);
+        if (step.value !== undefined) use(step.value, message + 8n);
         put(at, NR.write, [{ fd: 'status' }, message, 16], modes.must);
       } else if ('fork' in step) {
+        results.set(step.as, at);
         put(at, NR.clone, [step.fork, 0, 0, 0, 0], modes.fork, table([...step.parent, endOfParent]));
-        destinations.push({ at, name: step.as });
       } else if ('jump' in step) {
         // A call that does not exist "forks" to its target.
         put(at, -2, [], modes.fork, step.jump === rest ? address(skipTo) : table([...step.jump, endOfProgram]));
@@ -119,7 +123,6 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
 
   const report = base + BigInt(reserve(24));
   const start = table([...program, endOfProgram]);
-  for (const { at, name } of destinations) bytes.writeBigUInt64LE(slots.get(name) ?? 0n, at + 64);
   bytes.writeBigInt64LE(BigInt(fdNumber('status')), Number(report - base));
   return { bytes: bytes.subarray(0, top), start, report, steps: labelled };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Project } from '../../../src/model/project.ts';
+import { type Isolation, isolationOf, type Machine, type Project } from '../../../src/model/project.ts';
 import type { Observation } from '../../../src/model/state.ts';
 import type { ProvisionMode } from '../../../src/plan/provisioning.ts';
 import {
@@ -144,6 +144,60 @@ describe('tsv up after the Tsfile was edited', () => {
       [2] <- 1  machine.start web-1  (pids, hostname, command, env, shares changed)
       [3] <- 2  machine.wait web-1  (started)
       [4] <- 3  machine.healthy web-1  (started)
+    `);
+  });
+
+  test("any option of a container's isolation changed: one restart with all causes", () => {
+    const isolation: Isolation = {
+      privileged: true,
+      capabilities: { add: ['CAP_NET_ADMIN'], drop: [] },
+      seccomp: 'unconfined',
+      devices: [{ host: '/dev/fuse', container: '/dev/fuse', access: 'rw' }],
+      sysctls: { 'net.core.somaxconn': '1' },
+      tmpfs: [{ path: '/run' }],
+      ulimits: [{ name: 'RLIMIT_CORE', soft: 0, hard: 'unlimited' }],
+      shmBytes: 4096,
+      readOnly: true,
+      user: { user: 'www-data' },
+      init: false,
+      stopSignal: 3,
+      workdir: '/srv',
+    };
+    expect(up(edit(loadBalancer(), { 'web-1': { isolation } }), afterUp(loadBalancer()))).toBe(text`
+      [1]  machine.stop web-1  (privileged, capabilities, seccomp, devices, sysctls, tmpfs, ulimits, shm_size, read_only, user, init, stop_signal, workdir changed)
+      [2] <- 1  machine.start web-1  (privileged, capabilities, seccomp, devices, sysctls, tmpfs, ulimits, shm_size, read_only, user, init, stop_signal, workdir changed)
+      [3] <- 2  machine.wait web-1  (started)
+      [4] <- 3  machine.healthy web-1  (started)
+    `);
+  });
+
+  test('a seccomp profile was edited: the container is restarted', () => {
+    const profile = (digest: string): Partial<Machine> => ({
+      isolation: { ...isolationOf({}), seccomp: { path: '/shop/p.json', digest } },
+    });
+    const before = edit(loadBalancer(), { 'web-1': profile('1') });
+    expect(up(edit(before, { 'web-1': profile('2') }), afterUp(before))).toBe(text`
+      [1]  machine.stop web-1  (seccomp changed)
+      [2] <- 1  machine.start web-1  (seccomp changed)
+      [3] <- 2  machine.wait web-1  (started)
+      [4] <- 3  machine.healthy web-1  (started)
+    `);
+  });
+
+  test('the init came or went: a cause of its own only while the command is the same', () => {
+    const spec = (fields: Pick<Machine, 'command'>, init: boolean): Partial<Machine> => ({
+      ...fields,
+      isolation: { ...isolationOf(fields), init },
+    });
+    const before = edit(loadBalancer(), { 'web-1': spec({ command: ['nginx'] }, false) });
+    const cause = (wanted: Partial<Machine>) => up(edit(before, { 'web-1': wanted }), afterUp(before)).split('\n')[0];
+    expect(cause(spec({ command: ['nginx'] }, true))).toBe('[1]  machine.stop web-1  (init changed)');
+    expect(cause(spec({ command: ['httpd'] }, true))).toBe('[1]  machine.stop web-1  (command changed)');
+  });
+
+  test('a record of an earlier version knows no isolation and the Tsfile says nothing: nothing to do', () => {
+    expect(up(edit(loadBalancer(), { 'web-1': { isolation: isolationOf({}) } }), afterUp(loadBalancer()))).toBe(text`
+      nothing to do
     `);
   });
 

@@ -1,9 +1,12 @@
-import { statSync } from 'node:fs';
+import { type Device, type Isolation, isolationOf, type Ulimit } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
-import type { OciConfig, OciMount } from './oci.ts';
+import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
+import { defaultPath } from '../../src/oci/privileges.ts';
+import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
+import { capabilityNames } from '../../src/sys/capabilities.ts';
 
 /** Capabilities of a container's root: what package installation and servers need, and nothing that reaches the host. */
-export const defaultCapabilities = [
+export const usualCapabilities: readonly string[] = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
   'CAP_FOWNER',
@@ -17,7 +20,7 @@ export const defaultCapabilities = [
   'CAP_MKNOD',
   'CAP_AUDIT_WRITE',
   'CAP_SETFCAP',
-] as const;
+];
 
 /** Kernel interfaces that are not namespaced: hidden, or at least not writable. */
 const maskedPaths = [
@@ -38,18 +41,34 @@ const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc
 
 const cpuPeriodUs = 100_000;
 
-export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+export interface ConfigHost {
+  /** Ids of the container, as whoever starts it sees them. */
+  readonly ids: readonly { readonly inside: number; readonly outside: number; readonly count: number }[];
+  /** Of the kernel. */
+  readonly lastCapability: number;
+  /** The user that the first process becomes; names are known by the image only. */
+  readonly user: {
+    readonly uid: number;
+    readonly gid: number;
+    readonly groups: readonly number[];
+    readonly home: string;
+  };
+  /** What a profile of the machine's own says. */
+  readonly seccomp: OciSeccomp | undefined;
+  /** For the machine's devices. */
+  readonly devices: readonly OciDeviceRule[];
+}
 
-/** The bundle's config.json for a machine of a Tsfile. */
-export function containerConfig(
-  context: MachineContext,
-  idsOutside: readonly { inside: number; outside: number; count: number }[],
-): OciConfig {
+/** The bundle's config.json for a machine of a Tsfile. Pure. */
+export function containerConfig(context: MachineContext, host: ConfigHost): OciConfig {
   const { machine } = context;
-  const mapping = idsOutside.map((range) => ({ containerID: range.inside, hostID: range.outside, size: range.count }));
+  const isolation = isolationOf(machine);
+  const mapping = host.ids.map((range) => ({ containerID: range.inside, hostID: range.outside, size: range.count }));
+  const capabilities = capabilitiesOf(isolation, host.lastCapability);
+  const seccomp = machineSeccomp(isolation, capabilities, host.seccomp);
   const environment: Record<string, string> = {
     PATH: defaultPath,
-    HOME: '/root',
+    HOME: host.user.home,
     LANG: 'C.UTF-8',
     container: 'tsv',
     ...machine.env,
@@ -57,32 +76,20 @@ export function containerConfig(
   return {
     ociVersion: '1.2.0',
     hostname: machine.hostname,
-    root: { path: 'rootfs', readonly: false },
+    root: { path: 'rootfs', readonly: isolation.readOnly },
     process: {
       terminal: false,
-      user: { uid: 0, gid: 0, umask: 0o22 },
+      user: { uid: host.user.uid, gid: host.user.gid, additionalGids: host.user.groups, umask: 0o22 },
       args: machine.command ?? [],
       env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
-      cwd: '/',
-      capabilities: { bounding: defaultCapabilities, effective: defaultCapabilities, permitted: defaultCapabilities },
-      noNewPrivileges: true,
+      cwd: isolation.workdir,
+      capabilities: capabilitySets(capabilities, host.user.uid),
+      noNewPrivileges: !isolation.privileged,
+      rlimits: isolation.ulimits.map(rlimit),
     },
     mounts: [
-      ...kernelMounts,
-      ...machine.shares.map(
-        (share): OciMount => ({
-          destination: share.guest,
-          type: 'bind',
-          source: share.host,
-          options: [
-            'rbind',
-            'nosuid',
-            'nodev',
-            ...(share.readonly ? ['ro'] : []),
-            ...(statSync(share.host).isDirectory() ? [] : ['file']),
-          ],
-        }),
-      ),
+      ...kernelMounts(isolation),
+      ...[...tmpfsMounts(isolation), ...deviceMounts(isolation.devices), ...shareMounts(context)].toSorted(byDepth),
     ],
     linux: {
       namespaces: (['user', 'mount', 'pid', 'network', 'uts', 'ipc', 'cgroup', 'time'] as const).map((type) => ({
@@ -90,21 +97,84 @@ export function containerConfig(
       })),
       uidMappings: mapping,
       gidMappings: mapping,
+      rootfsPropagation: 'private',
       cgroupsPath: `tsv/${context.projectId}/${machine.name}`,
       resources: {
         memory: { limit: machine.memoryBytes },
         cpu: { quota: Math.max(1000, Math.round(machine.cpus * cpuPeriodUs)), period: cpuPeriodUs },
         pids: { limit: machine.pids },
+        devices: host.devices,
       },
-      maskedPaths,
-      readonlyPaths,
+      ...(Object.keys(isolation.sysctls).length === 0 ? {} : { sysctl: isolation.sysctls }),
+      ...(seccomp === undefined ? {} : { seccomp }),
+      maskedPaths: isolation.privileged ? [] : maskedPaths,
+      readonlyPaths: isolation.privileged ? [] : readonlyPaths,
     },
   };
 }
 
-const kernelMounts: readonly OciMount[] = [
+/** A command that is run in a machine besides its first process: with the same fences. */
+export function commandProcess(
+  config: OciConfig,
+  command: Pick<OciProcess, 'args' | 'env' | 'cwd' | 'terminal'> & {
+    readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
+  },
+): OciProcess {
+  const { user, ...rest } = command;
+  return {
+    ...rest,
+    user: { uid: user.uid, gid: user.gid, additionalGids: user.groups, umask: 0o22 },
+    capabilities: capabilitySets(config.process?.capabilities?.bounding ?? [], user.uid),
+    noNewPrivileges: config.process?.noNewPrivileges ?? true,
+    rlimits: config.process?.rlimits ?? [],
+  };
+}
+
+/** The container's bounding set. */
+export function capabilitiesOf({ capabilities }: Isolation, last: number): string[] {
+  const wanted = new Set([...usualCapabilities, ...capabilities.add]);
+  for (const name of capabilities.drop) wanted.delete(name);
+  return capabilityNames.filter((name, number) => number <= last && wanted.has(name));
+}
+
+/** Only root has any at once; another user may get the rest of the bounding set by no way at all. */
+const capabilitySets = (names: readonly string[], uid: number) => ({
+  bounding: names,
+  effective: uid === 0 ? names : [],
+  permitted: uid === 0 ? names : [],
+  inheritable: [],
+  ambient: [],
+});
+
+function machineSeccomp(
+  { seccomp }: Isolation,
+  capabilities: readonly string[],
+  own: OciSeccomp | undefined,
+): OciSeccomp | undefined {
+  if (seccomp === 'unconfined') return undefined;
+  return seccomp === 'default' ? defaultSeccomp(capabilities) : own;
+}
+
+function rlimit({ name, soft, hard }: Ulimit) {
+  const infinity = 2 ** 64;
+  const value = (limit: number | 'unlimited') => (limit === 'unlimited' ? infinity : limit);
+  return { type: name, soft: value(soft), hard: value(hard) };
+}
+
+const kernelMounts = ({ privileged, shmBytes }: Isolation): readonly OciMount[] => [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
-  { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'nodev', 'noexec', 'ro'] },
+  {
+    destination: '/sys',
+    type: 'sysfs',
+    source: 'sysfs',
+    options: ['nosuid', 'nodev', 'noexec', ...(privileged ? [] : ['ro'])],
+  },
+  {
+    destination: '/sys/fs/cgroup',
+    type: 'cgroup',
+    source: 'cgroup',
+    options: ['nosuid', 'nodev', 'noexec', ...(privileged ? [] : ['ro'])],
+  },
   { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=65536k'] },
   {
     destination: '/dev/pts',
@@ -116,7 +186,41 @@ const kernelMounts: readonly OciMount[] = [
     destination: '/dev/shm',
     type: 'tmpfs',
     source: 'shm',
-    options: ['nosuid', 'nodev', 'noexec', 'mode=1777', 'size=65536k'],
+    options: ['nosuid', 'nodev', 'noexec', 'mode=1777', `size=${shmBytes}`],
   },
   { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'nodev', 'noexec'] },
 ];
+
+const tmpfsMounts = ({ tmpfs }: Isolation): OciMount[] =>
+  tmpfs.map(({ path, sizeBytes, mode }) => ({
+    destination: path,
+    type: 'tmpfs',
+    source: 'tmpfs',
+    options: [
+      'nosuid',
+      'nodev',
+      ...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]),
+      `mode=${(mode ?? 0o1777).toString(8)}`,
+    ],
+  }));
+
+/** A device of the host by its node: in a user namespace nobody can make another. */
+const deviceMounts = (devices: readonly Device[]): OciMount[] =>
+  devices.map(({ host, container, access }) => ({
+    destination: container,
+    type: 'bind',
+    source: host,
+    options: ['bind', 'nosuid', 'noexec', ...(access.includes('w') ? [] : ['ro'])],
+  }));
+
+const shareMounts = ({ machine }: MachineContext): OciMount[] =>
+  machine.shares.map((share) => ({
+    destination: share.guest,
+    type: 'bind',
+    source: share.host,
+    options: ['rbind', 'rnosuid', 'rnodev', ...(share.readonly ? ['rro'] : [])],
+  }));
+
+/** What is mounted below another mount comes after it. */
+const byDepth = (a: OciMount, b: OciMount): number => depth(a.destination) - depth(b.destination);
+const depth = (path: string): number => path.split('/').filter(Boolean).length;

@@ -1,17 +1,40 @@
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import {
+  type Cgroup,
+  type CgroupLayout,
+  createCgroup,
+  detectCgroups,
+  placeBelowBase,
+  removeCgroup,
+} from '../../src/cgroup/index.ts';
 import { TsvError } from '../../src/model/errors.ts';
+import { isolationOf } from '../../src/model/project.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
 import type { Observed } from '../../src/model/state.ts';
+import { createContainer, lastCapability } from '../../src/oci/create.ts';
+import type { OciConfig, OciDeviceRule } from '../../src/oci/spec.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
-import { detectCgroups, findCgroups, removeCgroups } from '../../src/sys/cgroup.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
+import { O } from '../../src/sys/flags.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
-import { containerConfig, defaultCapabilities } from './config.ts';
+import { capabilitiesOf, containerConfig } from './config.ts';
+import { lookUpUser, readBelow } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
-import { startContainer } from './runtime.ts';
+import { readSeccompProfile } from './profile.ts';
 import { ContainerTransport } from './transport.ts';
 
 export interface NamespaceProviderOptions {
@@ -23,8 +46,8 @@ export interface NamespaceProviderOptions {
   dial(netns: string, port: number): Promise<Duplex>;
 }
 
-const SIGTERM = 15;
 const SIGKILL = 9;
+const O_APPEND = 0o2000;
 
 /** Containers of Linux namespaces, run by this program itself. */
 export function createNamespaceProvider(options: NamespaceProviderOptions): Provider {
@@ -38,24 +61,52 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     if (range === undefined) throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
     return range.outside + id - range.inside;
   };
-  const cgroupPath = (context: MachineContext) => `tsv/${context.projectId}/${context.machine.name}`;
+  const cgroupOf = (context: MachineContext): Cgroup => placeMachine(layout, context);
+
+  /** What the image and the host say about a machine, for its configuration. */
+  const configOf = (context: MachineContext): OciConfig => {
+    const { machine, dir, box } = context;
+    const isolation = isolationOf(machine);
+    const layers = [join(dir, 'upper'), ...(box.rootfs === undefined ? [] : [box.rootfs])];
+    const file = (path: string) => {
+      for (const layer of layers) {
+        const text = readBelow(layer, path);
+        if (text !== undefined) return text;
+      }
+      return '';
+    };
+    const { user, group } = isolation.user;
+    const spec = group === undefined ? `${user}` : `${user}:${group}`;
+    return containerConfig(context, {
+      ids,
+      lastCapability: lastCapability(),
+      user: lookUpUser(file('/etc/passwd'), file('/etc/group'), spec),
+      seccomp:
+        typeof isolation.seccomp === 'string'
+          ? undefined
+          : readSeccompProfile(isolation.seccomp.path, capabilitiesOf(isolation, lastCapability()), release()),
+      devices: isolation.devices.map(({ host, access }) => deviceRule(host, access)),
+    });
+  };
 
   const stop = async (context: MachineContext, force: boolean): Promise<void> => {
     const { process } = context;
     if (isAlive(process)) {
       const gone = waitExit(process.pid);
-      if (!force && signalProcess(process, SIGTERM)) await within(gone, context.machine.stopTimeoutMs);
+      if (!force && signalProcess(process, isolationOf(context.machine).stopSignal))
+        await within(gone, context.machine.stopTimeoutMs);
       signalProcess(process, SIGKILL);
       await gone;
     }
-    removeCgroups(layout, cgroupPath(context));
+    await removeCgroup(cgroupOf(context), { parents: true });
   };
 
   return {
     kind: 'container',
 
     async probe(): Promise<readonly Requirement[]> {
-      const missing = (['memory', 'cpu', 'pids'] as const).filter((controller) => layout[controller] === undefined);
+      const usable = placeBelowBase(layout, 'tsv', limited).members.flatMap(({ controllers }) => controllers);
+      const missing = limited.filter((controller) => !usable.includes(controller));
       return [
         {
           id: 'cgroups',
@@ -104,28 +155,49 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const { dir, machine, box } = context;
       if (box.rootfs === undefined)
         throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
-      const config = containerConfig(context, ids);
+      const config = configOf(context);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
-      const started = await startContainer({
-        name: machine.name,
-        config,
-        layers: {
-          lower: [box.rootfs],
-          upper: join(dir, 'upper'),
-          work: join(dir, 'work'),
-          mountPoint: join(dir, 'rootfs'),
-          userxattr: !map.rooted,
-        },
-        files: networkFiles(context),
-        logFile: join(dir, 'console.log'),
-        layout,
-        ...(map.rooted ? { shareMap: options.userns } : {}),
-        connect: (pid) => options.connect(context, pid),
-        record,
-      });
-      if (started.cgroups.missing.length > 0)
-        notice(`no limit on ${started.cgroups.missing.join(', ')}: no cgroup of one's own here (tsv doctor)`);
-      return { process: started.process };
+      const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
+      const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
+      if (missing.length > 0)
+        notice(`no limit on ${[...new Set(missing)].join(', ')}: no cgroup of one's own here (tsv doctor)`);
+      const log = openSync(join(dir, 'console.log'), O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW, 0o600);
+      const stdin = openSync('/dev/null', O.RDONLY);
+      try {
+        const container = await createContainer({
+          name: machine.name,
+          config,
+          bundle: dir,
+          layers: {
+            lower: [box.rootfs],
+            upper: join(dir, 'upper'),
+            work: join(dir, 'work'),
+            mountPoint: join(dir, 'rootfs'),
+            userxattr: !map.rooted,
+          },
+          cgroup,
+          files: networkFiles(context),
+          stdio: { stdin, stdout: log, stderr: log },
+          init: isolationOf(machine).init,
+          ...(map.rooted ? { bindMap: options.userns } : {}),
+          connect: (pid) => options.connect(context, pid),
+        });
+        try {
+          // It waits: were this agent killed now, it would end.
+          await record(container.process);
+          await container.start();
+        } catch (error) {
+          await container.abandon();
+          throw error;
+        }
+        return { process: container.process };
+      } catch (error) {
+        await removeCgroup(cgroup.cgroup, { parents: true });
+        throw error;
+      } finally {
+        closeSync(log);
+        closeSync(stdin);
+      }
     },
 
     adopt: ({ process }) => {
@@ -144,20 +216,42 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const { process, machine } = context;
       if (!isAlive(process))
         throw new TsvError('TSV_NOT_RUNNING', `${machine.name} is not running`, { hint: `tsv up ${machine.name}` });
-      const config = containerConfig(context, ids);
       return new ContainerTransport({
         name: machine.name,
         process,
-        environment: Object.fromEntries(
-          config.process.env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
-        ),
-        capabilities: defaultCapabilities,
-        cgroupFolders: () => findCgroups(layout, cgroupPath(context)),
+        config: configOf(context),
+        cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
         dial: options.dial,
       });
     },
   };
 }
+
+/** Limits that a machine has, and so the controllers whose absence is worth a word. */
+const limited: readonly string[] = ['memory', 'cpu', 'pids'];
+
+/**
+ * The machine's cgroups. Beside v1 the unified hierarchy adds nothing but the time that moving a process there takes.
+ */
+function placeMachine(layout: CgroupLayout, context: MachineContext): Cgroup {
+  const path = `tsv/${context.projectId}/${context.machine.name}`;
+  const cgroup = placeBelowBase(layout, path, [...limited, 'devices', 'freezer']);
+  const v1 = cgroup.members.filter(({ version }) => version === 1);
+  return v1.length === 0 ? cgroup : { ...cgroup, members: v1 };
+}
+
+/** The device behind a node of the host, by its numbers. */
+function deviceRule(path: string, access: string): OciDeviceRule {
+  const stat = statSync(path);
+  const [major, minor] = deviceNumbers(stat.rdev);
+  return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', major, minor, access };
+}
+
+/** gnu_dev_major(3), gnu_dev_minor(3) of a number that fits 32 bits. */
+const deviceNumbers = (rdev: number): [major: number, minor: number] => [
+  (rdev >>> 8) & 0xfff,
+  (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
+];
 
 /** Resolves when the promise does, or when the time is up. */
 async function within(promise: Promise<unknown>, ms: number): Promise<void> {

@@ -1,18 +1,23 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
+import { openHow } from '../../src/oci/paths.ts';
+import type { UserIds } from '../../src/oci/privileges.ts';
 import { errnoName } from '../../src/sys/errno.ts';
 import { O, RESOLVE } from '../../src/sys/flags.ts';
 import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
-import { openHow, type UserIds } from './program.ts';
 
 /**
  * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
  * resolved as if its root were the root (openat2(2), RESOLVE_IN_ROOT), never beyond it. Returns a descriptor.
  */
-export function openInside(initPid: number, path: string, flags: number, mode = 0): number {
-  const root = openSync(`/proc/${initPid}/root`, O.PATH | O.DIRECTORY);
+export const openInside = (initPid: number, path: string, flags: number): number =>
+  openBelow(`/proc/${initPid}/root`, path, flags);
+
+/** The same for any folder that stands for a root. */
+export function openBelow(folder: string, path: string, flags: number): number {
+  const root = openSync(folder, O.PATH | O.DIRECTORY);
   try {
-    const how = openHow(flags, RESOLVE.IN_ROOT, mode);
+    const how = openHow(flags, RESOLVE.IN_ROOT);
     const relative = path.replace(/^\/+/, '') || '.';
     const fd = withBytes(how, (address) =>
       withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)),
@@ -32,12 +37,15 @@ export function openInside(initPid: number, path: string, flags: number, mode = 
 const smallFileBytes = 1 << 20;
 
 /** A small text file of the container; empty where there is none, or something else in its place. */
-export function readInside(initPid: number, path: string): string {
+export const readInside = (initPid: number, path: string): string => readBelow(`/proc/${initPid}/root`, path) ?? '';
+
+/** The same for any folder that stands for a root; undefined where there is nothing of that name. */
+export function readBelow(folder: string, path: string): string | undefined {
   let fd: number;
   try {
-    fd = openInside(initPid, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
+    fd = openBelow(folder, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
   } catch {
-    return ''; // an image without that file
+    return undefined; // an image without that file
   }
   try {
     const stat = fstatSync(fd);

@@ -4,11 +4,13 @@ import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { TsvError } from '../../src/model/errors.ts';
+import { places } from '../../src/oci/paths.ts';
+import type { UserIds } from '../../src/oci/privileges.ts';
 import { waitExit } from '../../src/sys/children.ts';
 import { type ForkedChild, fork } from '../../src/sys/fork.ts';
 import { syscall } from '../../src/sys/libc.ts';
 import type { Step } from '../../src/sys/program.ts';
-import { places, putProgram, type UserIds, unputProgram } from './program.ts';
+import { putProgram, unputProgram } from './put-program.ts';
 
 export interface PutTarget {
   readonly name: string;

@@ -6,20 +6,23 @@ import { ReadStream } from 'node:tty';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ExecRequest, ExecResult, ExecSession, Transport } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
+import type { Stdio } from '../../src/oci/create.ts';
+import { execInContainer, type StartedCommand } from '../../src/oci/exec.ts';
+import type { OciConfig, OciProcess } from '../../src/oci/spec.ts';
 import { type ExitStatus, signalProcess, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
+import { commandProcess } from './config.ts';
 import { lookUpUser, openInside, readInside } from './inside.ts';
 import { putFile } from './put.ts';
-import { execInContainer, openTerminal, resizeTerminal } from './runtime.ts';
+import { openTerminal, resizeTerminal } from './terminal.ts';
 
 export interface ContainerTarget {
   readonly name: string;
   readonly process: ProcessRef;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly capabilities: readonly string[];
+  readonly config: OciConfig;
   cgroupFolders(): string[];
   dial(netns: string, port: number): Promise<Duplex>;
 }
@@ -39,7 +42,7 @@ export class ContainerTransport implements Transport {
     const { pid } = target.process;
     const user = lookUpUser(readInside(pid, '/etc/passwd'), readInside(pid, '/etc/group'), request.user ?? 'root');
     const environment: Record<string, string> = {
-      ...target.environment,
+      ...environmentOf(target.config),
       HOME: user.home,
       USER: user.name,
       LOGNAME: user.name,
@@ -47,30 +50,33 @@ export class ContainerTransport implements Transport {
       ...(request.pty === undefined ? {} : { TERM: request.pty.term }),
       ...request.env,
     };
-    const common = {
-      name: target.name,
-      initPid: pid,
-      argv: request.argv,
+    const command = commandProcess(target.config, {
+      args: request.argv,
       env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
       cwd: request.cwd ?? user.home,
+      terminal: request.pty !== undefined,
       user,
-      capabilities: target.capabilities,
-      cgroupFolders: target.cgroupFolders(),
-    };
-    return request.pty === undefined ? this.execPiped(common) : this.execTerminal(common, request.pty);
+    });
+    return request.pty === undefined ? this.execPiped(command) : this.execTerminal(command, request.pty);
   }
 
-  private async execPiped(
-    common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>,
-  ): Promise<ExecSession> {
+  private start(process: OciProcess, stdio: Stdio): Promise<StartedCommand> {
+    const { name, config, process: init } = this.target;
+    return execInContainer({
+      name,
+      initPid: init.pid,
+      process,
+      ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
+      stdio,
+      cgroupFolders: this.target.cgroupFolders(),
+    });
+  }
+
+  private async execPiped(process: OciProcess): Promise<ExecSession> {
     const [[inRead, inWrite], [outRead, outWrite], [errRead, errWrite]] = [pipe(), pipe(), pipe()];
-    let command: Awaited<ReturnType<typeof execInContainer>>;
+    let command: StartedCommand;
     try {
-      command = await execInContainer({
-        ...common,
-        terminal: false,
-        stdio: { stdin: inRead, stdout: outWrite, stderr: errWrite },
-      });
+      command = await this.start(process, { stdin: inRead, stdout: outWrite, stderr: errWrite });
     } catch (error) {
       for (const fd of [inWrite, outRead, errRead]) closeSync(fd);
       throw error;
@@ -95,25 +101,19 @@ export class ContainerTransport implements Transport {
     };
   }
 
-  private async execTerminal(
-    common: Omit<Parameters<typeof execInContainer>[0], 'stdio' | 'terminal'>,
-    size: { cols: number; rows: number },
-  ): Promise<ExecSession> {
-    const master = openInside(common.initPid, '/dev/pts/ptmx', O.RDWR | O.NOCTTY);
+  private async execTerminal(process: OciProcess, size: { cols: number; rows: number }): Promise<ExecSession> {
+    const { name, process: init } = this.target;
+    const master = openInside(init.pid, '/dev/pts/ptmx', O.RDWR | O.NOCTTY);
     const device = fstatSync(master).rdev;
     if (device !== 0x502) {
       closeSync(master);
-      throw new TsvError('TSV_UNSUPPORTED', `${common.name} has no working /dev/pts`); // something else was put in its place
+      throw new TsvError('TSV_UNSUPPORTED', `${name} has no working /dev/pts`); // something else was put in its place
     }
     const slave = openTerminal(master);
-    let command: Awaited<ReturnType<typeof execInContainer>>;
+    let command: StartedCommand;
     try {
       resizeTerminal(master, size.cols, size.rows);
-      command = await execInContainer({
-        ...common,
-        terminal: true,
-        stdio: { stdin: slave, stdout: slave, stderr: slave },
-      });
+      command = await this.start(process, { stdin: slave, stdout: slave, stderr: slave });
     } catch (error) {
       closeSync(master);
       throw error;
@@ -172,6 +172,14 @@ export class ContainerTransport implements Transport {
     // Nothing is held open between calls.
   }
 }
+
+const environmentOf = (config: OciConfig): Record<string, string> =>
+  Object.fromEntries(
+    (config.process?.env ?? []).map((entry) => {
+      const at = entry.indexOf('=');
+      return [entry.slice(0, at), entry.slice(at + 1)];
+    }),
+  );
 
 const drainMs = 100;
 

@@ -52,14 +52,20 @@ export function capabilityMask(names: readonly string[]): bigint {
   }, 0n);
 }
 
-/** capset(2) header and data: effective and permitted as given, nothing inheritable. */
-export function capsetArguments(mask: bigint): { header: Buffer; data: Buffer } {
+export interface CapabilitySets {
+  readonly permitted: bigint;
+  readonly effective: bigint;
+  readonly inheritable: bigint;
+}
+
+/** capset(2): header and data, version 3. */
+export function capsetArguments(sets: CapabilitySets): { header: Buffer; data: Buffer } {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(0x20080522, 0); // _LINUX_CAPABILITY_VERSION_3
   const data = Buffer.alloc(24);
-  for (const [i, half] of [mask & 0xffffffffn, mask >> 32n].entries()) {
-    data.writeUInt32LE(Number(half), i * 12);
-    data.writeUInt32LE(Number(half), i * 12 + 4);
-  }
+  [sets.effective, sets.permitted, sets.inheritable].forEach((mask, i) => {
+    data.writeUInt32LE(Number(mask & 0xffffffffn), i * 4);
+    data.writeUInt32LE(Number(mask >> 32n), 12 + i * 4);
+  });
   return { header, data };
 }

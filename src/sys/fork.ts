@@ -58,7 +58,8 @@ export function fork(program: Program, failure: StepFailure = defaultFailure): F
   let executable: number | undefined;
   try {
     const { fdNumber, first, last } = numbering(full.fds);
-    const image = layOut([...prologue(first, last), ...full.steps], dataAddress, fdNumber);
+    const free = Object.keys(full.fds).filter((name) => (full.fds[name] ?? -1) < 0);
+    const image = layOut([...prologue(first, last, free), ...full.steps], dataAddress, fdNumber);
     const code = Buffer.concat([entryCode(image.start, image.report), interpreter]);
     executable = memoryFile('tsv-child', elfExecutable(code, image.bytes));
     const pid = spawn(full.fds, executable, first);
@@ -203,12 +204,14 @@ function watchStatus(
 }
 
 /** First in every child: the named descriptors are close-on-exec, all others closed, signals as a new program expects. */
-function prologue(first: number, last: number): Step[] {
+function prologue(first: number, last: number, free: readonly string[]): Step[] {
   const CLOSE_RANGE_CLOEXEC = 4;
   return [
     { call: 'close_range', args: [0, first - 1, 0] },
     { call: 'close_range', args: [last + 1, 0xffffffff, 0] },
     { call: 'close_range', args: [first, last, CLOSE_RANGE_CLOEXEC] },
+    // No number of ours is ever given to something else that the program opens.
+    ...free.map((name): Step => ({ call: 'dup3', args: [{ fd: 'go' }, { fd: name }, O.CLOEXEC] })),
     // Node ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored over execve.
     ...[13, 25].map((signal): Step => ({ call: 'rt_sigaction', args: [signal, { bytes: new Uint8Array(32) }, 0, 8] })),
   ];

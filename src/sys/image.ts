@@ -1,5 +1,5 @@
 import { TsvError } from '../model/errors.ts';
-import { modes, stepBytes } from './interpreter.ts';
+import { destinations, modes, stepBytes } from './interpreter.ts';
 import { NR } from './libc.ts';
 import { type Argument, type CallStep, reportCodes, type Step, type Word } from './program.ts';
 
@@ -47,12 +47,16 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
   };
   const labelled = new Map<bigint, Step>();
   /** Steps whose result is still to be used: it will be stored right where it is used. */
-  const results = new Map<string, number>();
+  const results = new Map<string, { readonly at: number; readonly free: number[] }>();
   const use = (name: string, slot: bigint): void => {
-    const at = results.get(name);
-    if (at === undefined) throw new TypeError(`syscall program: no result '${name}', or it is used twice`);
-    results.delete(name);
-    bytes.writeBigUInt64LE(slot, at + 64);
+    const result = results.get(name);
+    const destination = result?.free.shift();
+    if (result === undefined || destination === undefined)
+      throw new TypeError(`syscall program: result '${name}' is used more than twice, or before it is there`);
+    bytes.writeBigUInt64LE(slot, result.at + destination);
+  };
+  const keep = (name: string, at: number): void => {
+    results.set(name, { at, free: [...destinations] });
   };
 
   const word = (value: Word): bigint => {
@@ -82,7 +86,7 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
     bytes.writeBigUInt64LE(target, at + 72);
   };
   const store = (at: number, step: CallStep): void => {
-    if (step.as !== undefined) results.set(step.as, at);
+    if (step.as !== undefined) keep(step.as, at);
   };
   /** One table; `try` steps and what depends on them are in a row. */
   const table = (steps: readonly Step[]): bigint => {
@@ -97,10 +101,9 @@ export function layOut(program: readonly Step[], base: bigint, fdNumber: (name: 
         if (step.value !== undefined) use(step.value, message + 8n);
         put(at, NR.write, [{ fd: 'status' }, message, 16], modes.must);
       } else if ('fork' in step) {
-        results.set(step.as, at);
+        keep(step.as, at);
         put(at, NR.clone, [step.fork, 0, 0, 0, 0], modes.fork, table([...step.parent, endOfParent]));
       } else if ('jump' in step) {
-        // A call that does not exist "forks" to its target.
         put(at, -2, [], modes.fork, step.jump === rest ? address(skipTo) : table([...step.jump, endOfProgram]));
       } else if ('end' in step) {
         put(at, -1, [{ result: step.end }], modes.must);

@@ -1,16 +1,16 @@
 # The interpreter of syscall programs (program.ts), x86-64, position independent. It touches only registers, the steps
-# and the report. `run(rdi = first step, rsi = report)`; a step is ten quadwords:
+# and the report. `run(rdi = first step, rsi = report)`; a step is eleven quadwords:
 #
-#     nr a1 a2 a3 a4 a5 a6 mode dest target
+#     nr a1 a2 a3 a4 a5 a6 mode dest target dest2
 #
-# After each call: if dest, *dest = result. Then by mode:
+# After each call: if dest, *dest = result; if dest2, *dest2 = result. Then by mode:
 #     0 must      an error fails
 #     1 may       go on
 #     2 fork      result 0: go on; else go to target
 #     3 positive  result <= 0 fails
 #     4 try       an error goes to target
 #     5 present   ENOENT and ENOTDIR go to target; other errors fail
-# nr -1 returns a1. To fail: report[1] = address of the step, report[2] = result, write(report[0], &report[1], 16),
+# nr -1 returns a1, nr -2 goes to target. To fail: report[1] = address of the step, report[2] = result, write(report[0], &report[1], 16),
 # exit_group(127).
 #
 # interpreter.ts holds the assembled bytes; a test assembles this file and compares.
@@ -23,6 +23,8 @@ next:
     mov rax, [rbx]
     cmp rax, -1
     je done
+    cmp rax, -2
+    je target
     mov rdi, [rbx + 8]
     mov rsi, [rbx + 16]
     mov rdx, [rbx + 24]
@@ -31,6 +33,10 @@ next:
     mov r9, [rbx + 48]
     syscall
     mov rcx, [rbx + 64]
+    test rcx, rcx
+    jz stored
+    mov [rcx], rax
+    mov rcx, [rbx + 80]
     test rcx, rcx
     jz stored
     mov [rcx], rax
@@ -57,7 +63,7 @@ positive:
     test rax, rax
     jle fail
 advance:
-    add rbx, 80
+    add rbx, 88
     jmp next
 fork:
     test rax, rax

@@ -25,13 +25,18 @@ export const NR = {
   rt_sigprocmask: 14,
   ioctl: 16,
   socket: 41,
+  connect: 42,
+  sendmsg: 46,
+  recvmsg: 47,
+  socketpair: 53,
+  getsockopt: 55,
   clone: 56,
   execve: 59,
   fcntl: 72,
   flock: 73,
+  fsync: 74,
   chdir: 80,
   fchdir: 81,
-  fsync: 74,
   fchmod: 91,
   fchown: 93,
   umask: 95,
@@ -40,32 +45,47 @@ export const NR = {
   setresuid: 117,
   setresgid: 119,
   capset: 126,
+  personality: 135,
+  setpriority: 141,
   pivot_root: 155,
   prctl: 157,
   mount: 165,
   umount2: 166,
   sethostname: 170,
+  setdomainname: 171,
+  sched_setaffinity: 203,
   exit_group: 231,
   waitid: 247,
   keyctl: 250,
+  ioprio_set: 251,
   mkdirat: 258,
+  mknodat: 259,
   fchownat: 260,
   unlinkat: 263,
   renameat: 264,
   symlinkat: 266,
+  fchmodat: 268,
+  faccessat: 269,
   unshare: 272,
   dup3: 292,
   pipe2: 293,
+  prlimit64: 302,
   setns: 308,
+  sched_setattr: 314,
+  seccomp: 317,
   memfd_create: 319,
+  bpf: 321,
   execveat: 322,
   pidfd_send_signal: 424,
   open_tree: 428,
   move_mount: 429,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
   pidfd_open: 434,
-  pidfd_getfd: 438,
   close_range: 436,
   openat2: 437,
+  pidfd_getfd: 438,
   mount_setattr: 442,
 } as const;
 
@@ -152,4 +172,24 @@ export function withCString<T>(text: string, work: (address: bigint) => T): T {
 export function pollReadable(fd: number, callback: () => void): { stop(): void; unref(): void } {
   const handle = koffi.node.poll(fd, { readable: true }, callback);
   return { stop: () => handle.close(), unref: () => handle.unref() };
+}
+
+/** A function of a shared library: whole numbers and addresses go in as they are, texts as `const char *`. */
+export type NativeFunction = (...args: (number | bigint | string)[]) => number | bigint;
+
+/**
+ * Functions of a shared library by their C declarations, which name only whole numbers and `const char *`.
+ * They run on the calling thread.
+ * @throws the dynamic loader's Error when the library, or a function in it, is not there.
+ */
+export function loadLibrary<Name extends string>(
+  file: string,
+  declarations: Readonly<Record<Name, string>>,
+): Readonly<Record<Name, NativeFunction>> {
+  const library = koffi.load(file);
+  const functions = Object.entries<string>(declarations).map(([name, declaration]) => [
+    name,
+    library.func(declaration),
+  ]);
+  return Object.fromEntries(functions) as Record<Name, NativeFunction>;
 }

@@ -23,7 +23,7 @@ export type Argument =
   | { readonly fd: string }
   /** Address of `/proc/self/fd/N` for the descriptor: a path that no rename can turn elsewhere. */
   | { readonly fdPath: string }
-  /** What the last step with this `as` returned. Each result can be used once. */
+  /** What the last step with this `as` returned. Each result can be used twice. */
   | { readonly result: string };
 
 /** A number, a descriptor's number, or the address of bytes or of another structure. */

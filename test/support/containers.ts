@@ -18,6 +18,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, test as plainTest, type TestContext } from 'vitest';
 import { createNamespaceProvider } from '../../providers/namespace/index.ts';
 import { builtFile } from '../../src/app/place.ts';
+import { detectCgroups, placeBelowBase } from '../../src/cgroup/index.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { BoxRef, ExecRequest, MachineContext, Provider, Transport } from '../../src/model/provider.ts';
 import type { MachineAddress, NetworkState, ProcessRef } from '../../src/model/state.ts';
@@ -26,7 +27,6 @@ import { Sandbox } from '../../src/net/sandbox.ts';
 import { SocketFactory } from '../../src/net/sockets.ts';
 import { storeDir } from '../../src/state/paths.ts';
 import { ensureBox } from '../../src/store/box/index.ts';
-import { type CgroupLayout, detectCgroups } from '../../src/sys/cgroup.ts';
 import { type Holder, readUserMap, startHolder, type UserMap } from '../../src/sys/userns.ts';
 
 /*
@@ -193,7 +193,6 @@ export class Lab {
   readonly box: BoxRef;
   readonly provider: Provider;
   /** Which limits can be set here. */
-  readonly cgroups: CgroupLayout = detectCgroups();
   readonly projectId = `test-${process.pid}`;
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), 'tsv-lab-')));
   private readonly sandbox: Sandbox;
@@ -221,6 +220,17 @@ export class Lab {
         this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
       dial: (netns, port) => this.sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
     });
+  }
+
+  /** Controllers that limits can be set with here. */
+  controllers(): Set<string> {
+    return new Set(placeBelowBase(detectCgroups(), 'tsv').members.flatMap(({ controllers }) => controllers));
+  }
+
+  /** Folders of a machine's cgroups that are there. */
+  cgroupFolders(name: string): string[] {
+    const { members } = placeBelowBase(detectCgroups(), `tsv/${this.projectId}/${name}`);
+    return members.map(({ folder }) => folder).filter((folder) => existsSync(folder));
   }
 
   async open(): Promise<void> {

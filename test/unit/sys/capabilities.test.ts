@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { defaultCapabilities } from '../../../providers/namespace/config.ts';
+import { usualCapabilities } from '../../../providers/namespace/config.ts';
 import { capabilityMask, capabilityNames, capsetArguments } from '../../../src/sys/capabilities.ts';
 
 describe('capabilities', () => {
@@ -27,12 +27,14 @@ describe('capabilities', () => {
     expect(() => capabilityMask(['CAP_FLY'])).toThrow('unknown capability CAP_FLY');
   });
 
-  test('are laid out for capset(2): version 3, this process; effective and permitted in two halves, nothing inheritable', () => {
-    const { header, data } = capsetArguments((5n << 32n) | 0x8000_0001n);
+  test('are laid out for capset(2): version 3, this process; the three sets in two halves', () => {
+    const { header, data } = capsetArguments({
+      effective: (5n << 32n) | 0x8000_0001n,
+      permitted: (7n << 32n) | 2n,
+      inheritable: 3n << 32n,
+    });
     expect([header.readUInt32LE(0), header.readInt32LE(4)]).toEqual([0x20080522, 0]);
-    expect(Array.from({ length: 6 }, (_, i) => data.readUInt32LE(i * 4))).toEqual([
-      0x8000_0001, 0x8000_0001, 0, 5, 5, 0,
-    ]);
+    expect(Array.from({ length: 6 }, (_, i) => data.readUInt32LE(i * 4))).toEqual([0x8000_0001, 2, 0, 5, 7, 3]);
   });
 
   test('that reach the host or its network are not among those of a container', () => {
@@ -55,6 +57,6 @@ describe('capabilities', () => {
       'LINUX_IMMUTABLE',
       'SYS_RESOURCE',
     ];
-    expect(defaultCapabilities.filter((name) => dangerous.includes(name.slice(4)))).toEqual([]);
+    expect(usualCapabilities.filter((name) => dangerous.includes(name.slice(4)))).toEqual([]);
   });
 });

@@ -277,12 +277,13 @@ describe('what a fork leaves behind', () => {
     expect(ownFds().length).toBe(before);
   });
 
-  test('a result that is used twice is refused before anything runs', () => {
-    const twice: Step[] = [
+  test('a result that is used three times is refused before anything runs', () => {
+    const thrice: Step[] = [
       { call: 'umask', args: [0], as: 'mask' },
       { call: 'umask', args: [{ result: 'mask' }] },
       { call: 'umask', args: [{ result: 'mask' }] },
+      { call: 'umask', args: [{ result: 'mask' }] },
     ];
-    expect(() => fork({ fds: {}, steps: twice })).toThrow("result 'mask' is used twice");
+    expect(() => fork({ fds: {}, steps: thrice })).toThrow("result 'mask' is used more than twice");
   });
 });

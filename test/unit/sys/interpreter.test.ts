@@ -50,7 +50,7 @@ describe('an image', () => {
       { call: 'chdir', args: ['/tmp'] },
     ]);
     expect([0n, 8n, 16n, 56n].map((at) => quad(image, image.start + at))).toEqual([308n, 11n, 5n, 1n]);
-    const path = Number(quad(image, image.start + 88n) - dataAddress);
+    const path = Number(quad(image, image.start + 96n) - dataAddress);
     expect(image.bytes.subarray(path, path + 5).toString('latin1')).toBe('/tmp\0');
   });
 
@@ -60,7 +60,7 @@ describe('an image', () => {
       { call: 'chdir', args: [long] },
       { call: 'chdir', args: [`${long}y`] },
     ]);
-    const path = Number(quad(image, image.start + 88n) - dataAddress);
+    const path = Number(quad(image, image.start + 96n) - dataAddress);
     expect(image.bytes.subarray(path, path + 40_002).toString('latin1')).toBe(`${long}y\0`);
   });
 
@@ -71,9 +71,9 @@ describe('an image', () => {
       steps: [{ call: 'setsid', args: [] }],
     };
     const image = lay([{ try: { call: 'chdir', args: ['a'] }, unless: 'error', steps: [inner] }]);
-    const targets = [0n, 80n].map((at) => quad(image, image.start + at + 72n) - image.start);
-    expect(targets).toEqual([240n, 240n]);
-    expect([56n, 136n].map((at) => quad(image, image.start + at))).toEqual([4n, 5n]);
+    const targets = [0n, 88n].map((at) => quad(image, image.start + at + 72n) - image.start);
+    expect(targets).toEqual([264n, 264n]);
+    expect([56n, 144n].map((at) => quad(image, image.start + at))).toEqual([4n, 5n]);
   });
 
   test('goes to what else is to be done when a step fails, and past it when it does not', () => {
@@ -86,15 +86,16 @@ describe('an image', () => {
       },
       { call: 'umask', args: [0] },
     ]);
-    const numbers = [0n, 80n, 160n, 240n, 320n].map((at) => BigInt.asIntN(64, quad(image, image.start + at)));
+    const numbers = [0n, 88n, 176n, 264n, 352n].map((at) => BigInt.asIntN(64, quad(image, image.start + at)));
     expect(numbers).toEqual([80n, 112n, -2n, 80n, 95n]);
-    expect(quad(image, image.start + 72n) - image.start).toBe(240n);
-    expect(quad(image, image.start + 160n + 72n) - image.start).toBe(320n);
+    expect(quad(image, image.start + 72n) - image.start).toBe(264n);
+    expect(quad(image, image.start + 176n + 72n) - image.start).toBe(352n);
   });
 
-  test('refuses a result that is used twice, and a NUL byte in a string', () => {
+  test('refuses a result that is used three times, and a NUL byte in a string', () => {
     const use: Step = { call: 'dup3', args: [{ result: 'it' }, 5, 0] };
-    expect(() => lay([{ call: 'setsid', args: [], as: 'it' }, use, use])).toThrow('used twice');
+    expect(() => lay([{ call: 'setsid', args: [], as: 'it' }, use, use, use])).toThrow('more than twice');
+    expect(() => lay([use])).toThrow('before it is there');
     expect(() => lay([{ call: 'chdir', args: ['a\0b'] }])).toThrow('NUL');
   });
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { initExecutable } from '../../../providers/namespace/init.ts';
+import { initExecutable } from '../../../src/oci/init.ts';
 import { run } from '../../../src/sys/command.ts';
 import { processStat } from '../../../src/sys/process.ts';
 import { until } from '../../support/until.ts';

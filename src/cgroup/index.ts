@@ -1,0 +1,9 @@
+export type { MissingLimit } from './apply.ts';
+export { type AppliedCgroup, type CgroupOptions, type CreatedCgroup, createCgroup, updateCgroup } from './create.ts';
+export { type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
+export { killCgroup } from './kill.ts';
+export { type CgroupLayout, detectCgroups, type Hierarchy } from './layout.ts';
+export { type Cgroup, type CgroupMember, placeBelowBase, placeCgroup } from './place.ts';
+export { cgroupProcesses } from './processes.ts';
+export { type RemoveOptions, removeCgroup } from './remove.ts';
+export { type CgroupStats, oomKills, stats, statsJson } from './stats.ts';

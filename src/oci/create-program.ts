@@ -1,0 +1,324 @@
+import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, SIGCHLD } from '../sys/flags.ts';
+import { stdio } from '../sys/fork.ts';
+import type { Step } from '../sys/program.ts';
+import { devLinks, makeDevices } from './devices.ts';
+import { makeReadonly, mask, mountAll, openBinds, type PlannedMount } from './mounts.ts';
+import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
+import { openInRoot, writeFile } from './paths.ts';
+import { becomeUser, execute, reduce, requireCommand } from './privileges.ts';
+import type { OciConfig, OciDevice, OciNamespaceType } from './spec.ts';
+import { controlTerminal, openTerminal, type TerminalRequest } from './terminal.ts';
+import { sysctlFile } from './validate-sysctl.ts';
+
+/*
+ * How a container starts, as a syscall program (src/sys/program.ts). Two processes take part:
+ *
+ *   builder   has the caller's rights: joins cgroups and given namespaces, own mount namespace, root file system, takes
+ *             hold of what is to be bound (it may lie in folders that only the caller may enter). Then it makes all other
+ *             namespaces, says `unshared`, and waits while the caller maps ids and lays cables. Then it forks and ends.
+ *   init      PID 1, root of the container only: mounts, devices, files; says `mounted` and waits while the caller runs
+ *             hooks and sets limits; pivot_root, fewer privileges; says `ready` and waits for the start; execve.
+ *
+ * A caller without privileges makes the user namespace first, and all the rest in it.
+ *
+ * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, [init], [console], …; see
+ * `places` for those that the program opens itself.
+ */
+
+export interface RootfsLayers {
+  /** Top first. */
+  readonly lower: readonly string[];
+  readonly upper: string;
+  readonly work: string;
+  readonly mountPoint: string;
+  /** Overlays of an unprivileged user keep their attributes as user.overlay.* (overlayfs.rst, "userxattr"). */
+  readonly userxattr: boolean;
+}
+
+export interface CreateProgram {
+  readonly config: OciConfig;
+  /** A folder, or layers that an overlay file system puts together. */
+  readonly rootfs: string | RootfsLayers;
+  /** The mount that the folder is on: it must not be shared for pivot_root(2). */
+  readonly rootfsMount?: string;
+  readonly cgroups: number;
+  readonly namespaces: NamespacePlan;
+  readonly ownedNamespaces: ReadonlySet<OciNamespaceType>;
+  readonly mounts: readonly PlannedMount[];
+  readonly devices: readonly OciDevice[];
+  /** The caller may make namespaces and mounts as it is. */
+  readonly privileged: boolean;
+  /** No device nodes can be made: the host's are bound. */
+  readonly bindDevices: boolean;
+  /** Files that every container is given, by path. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly lastCapability: number;
+  readonly bounding: bigint;
+  readonly groups: 'must' | 'may';
+  readonly terminal?: TerminalRequest;
+  /** Descriptors of stdio that the process's user is to own, so that it can open them again. */
+  readonly ownStdio: readonly string[];
+  /**
+   * How the start is waited for: by the caller's pipe, or, when the caller goes away meanwhile, by two FIFOs that the
+   * container keeps open, `start` to read from and `result` to tell by.
+   */
+  readonly gate: 'pipe' | 'fifo';
+  /** PID 1 is the init of descriptor `init`; the command, if there is one, its child. */
+  readonly init: boolean;
+  /** Descriptors `preserved0` and so on, which the process gets from 3 on. */
+  readonly preserved: number;
+}
+
+export function createProgram(request: CreateProgram): Step[] {
+  const { config, namespaces, privileged, ownedNamespaces: owned } = request;
+  const userFirst = !privileged && namespaces.newUser;
+  const others = unshare(namespaces.others);
+  const withUser = CLONE.NEWUSER | (namespaces.newMount ? CLONE.NEWNS : 0);
+  return [
+    { call: 'setsid', args: [] },
+    ...joinCgroups(request.cgroups),
+    ...(userFirst
+      ? [{ call: 'unshare', args: [CLONE.NEWUSER] } satisfies Step, ...pause('unshared'), ...root('may')]
+      : joinNamespaces(namespaces, owned, 'before')),
+    ...(namespaces.newMount ? ownMounts(request) : []),
+    ...prepareRootfs(request),
+    ...openBinds(request.mounts),
+    ...(namespaces.newTime ? [{ call: 'unshare', args: [CLONE.NEWTIME] } satisfies Step] : []),
+    ...(userFirst
+      ? [...others, ...joinNamespaces(namespaces, owned, 'before')]
+      : [
+          ...joinNamespaces(namespaces, owned, 'after'),
+          ...(namespaces.newUser ? unshare(namespaces.others | withUser) : others),
+          ...pause('unshared'),
+        ]),
+    { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
+    ...(namespaces.user ? root(request.groups) : []),
+    ...(namespaces.newUser && privileged && namespaces.newMount ? ownRoot : []),
+    ...mountAll(request.mounts),
+    ...(ownDev(config) ? [...makeDevices(request.devices, request.bindDevices), ...devLinks()] : []),
+    ...(request.terminal === undefined ? [] : openTerminal(request.terminal)),
+    ...Object.entries(request.files).flatMap(([path, content]) => writeFile(path, content)),
+    ...pause('mounted'),
+    ...sysctls(config),
+    ...(config.linux?.maskedPaths ?? []).map(mask),
+    ...(config.linux?.readonlyPaths ?? []).map(makeReadonly),
+    ...enterRootfs(config),
+    ...identity(config),
+    { call: 'setsid', args: [] },
+    ...(request.terminal === undefined ? [] : controlTerminal),
+    ...startProcess(request),
+  ];
+}
+
+const unshare = (flags: number): Step[] => (flags === 0 ? [] : [{ call: 'unshare', args: [flags] }]);
+
+export function joinCgroups(count: number): Step[] {
+  return Array.from({ length: count }, (_, i) => ({
+    call: 'write',
+    args: [{ fd: `cgroup${i}` }, '0', 1],
+    note: 'join the cgroup',
+  }));
+}
+
+const awaitGo: Step = {
+  call: 'read',
+  args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1],
+  mode: 'positive',
+};
+
+/** Says how far it is, and waits. */
+const pause = (report: 'unshared' | 'mounted'): Step[] => [{ report }, awaitGo];
+
+const root = (groups: 'must' | 'may'): Step[] => becomeUser({ uid: 0, gid: 0, groups: [] }, groups);
+
+const propagationFlags = {
+  shared: MS.SHARED,
+  slave: MS.SLAVE,
+  private: MS.PRIVATE,
+  unbindable: MS.UNBINDABLE,
+} as const;
+
+/** A mount namespace whose mounts do not show on the host; unless it is asked for, what the host mounts shows here. */
+function ownMounts({ config, rootfsMount }: CreateProgram): Step[] {
+  const propagation = propagationFlags[config.linux?.rootfsPropagation ?? 'slave'];
+  return [
+    { call: 'unshare', args: [CLONE.NEWNS] },
+    { call: 'mount', args: ['none', '/', '', MS.REC | propagation, 0] },
+    ...(rootfsMount === undefined || propagation !== MS.SHARED
+      ? []
+      : [
+          { call: 'mount', args: ['none', rootfsMount, '', MS.PRIVATE, 0], note: 'pivot_root needs it' } satisfies Step,
+        ]),
+  ];
+}
+
+/** The root file system becomes a mount of its own, and the working directory. */
+function prepareRootfs({ rootfs }: CreateProgram): Step[] {
+  if (typeof rootfs !== 'string') {
+    return [overlay(rootfs), { call: 'chdir', args: [rootfs.mountPoint] }];
+  }
+  return [
+    { call: 'mount', args: [rootfs, rootfs, '', MS.BIND | MS.REC, 0], note: 'root file system' },
+    { call: 'chdir', args: [rootfs] },
+  ];
+}
+
+/** Overlay options separate paths by colons and each other by commas: both are escaped (overlayfs.rst). */
+const escapePath = (path: string): string => path.replace(/[\\:,]/g, (char) => `\\${char}`);
+
+function overlay(layers: RootfsLayers): Step {
+  const options = [
+    `lowerdir=${layers.lower.map(escapePath).join(':')}`,
+    `upperdir=${escapePath(layers.upper)}`,
+    `workdir=${escapePath(layers.work)}`,
+    ...(layers.userxattr ? ['userxattr'] : []),
+  ];
+  return {
+    call: 'mount',
+    args: ['overlay', layers.mountPoint, 'overlay', MS.NODEV, options.join(',')],
+    note: 'root file system',
+  };
+}
+
+/** The root file system came with the builder's mount namespace and is locked; a copy of it is the container's own. */
+const ownRoot: readonly Step[] = [
+  {
+    call: 'open_tree',
+    args: [AT.FDCWD, '.', OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE],
+    as: 'the root',
+  },
+  { call: 'dup3', args: [{ result: 'the root' }, { fd: 'tree' }, O.CLOEXEC] },
+  { call: 'close', args: [{ result: 'the root' }] },
+  { call: 'move_mount', args: [{ fd: 'tree' }, '', AT.FDCWD, '.', MOVE_MOUNT.F_EMPTY_PATH] },
+  { call: 'fchdir', args: [{ fd: 'tree' }] },
+];
+
+/** Whether /dev is the container's: a bind of the host's is left as it is. */
+const ownDev = (config: OciConfig): boolean =>
+  !(config.mounts ?? []).some(
+    ({ destination, type, options = [] }) =>
+      /^\/dev\/?$/.test(destination) && (type === 'bind' || options.includes('bind') || options.includes('rbind')),
+  );
+
+/** Through a proc file system that is nowhere mounted: nothing of the image can stand in for it (CVE-2019-16884). */
+function sysctls(config: OciConfig): Step[] {
+  const entries = Object.entries(config.linux?.sysctl ?? {});
+  if (entries.length === 0) return [];
+  return [
+    ...ownProc(),
+    ...entries.flatMap(([key, value]): Step[] => [
+      ...openInRoot(`sys/${sysctlFile(key) ?? key}`, O.WRONLY, {
+        from: { fd: 'tree' },
+        into: 'file',
+        note: `sysctl ${key}`,
+      }),
+      { call: 'write', args: [{ fd: 'file' }, value, Buffer.byteLength(value)], note: `sysctl ${key}=${value}` },
+    ]),
+  ];
+}
+
+/** A new proc file system of the container's PID namespace, into `tree`: fsopen(2), fsmount(2). */
+function ownProc(): Step[] {
+  const [FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC] = [1, 6, 1];
+  return [
+    { call: 'fsopen', args: ['proc', FSOPEN_CLOEXEC], as: 'proc' },
+    { call: 'dup3', args: [{ result: 'proc' }, { fd: 'file' }, O.CLOEXEC] },
+    { call: 'close', args: [{ result: 'proc' }] },
+    { call: 'fsconfig', args: [{ fd: 'file' }, FSCONFIG_CMD_CREATE, 0, 0, 0] },
+    { call: 'fsmount', args: [{ fd: 'file' }, FSMOUNT_CLOEXEC, 0], as: 'mounted proc' },
+    { call: 'dup3', args: [{ result: 'mounted proc' }, { fd: 'tree' }, O.CLOEXEC] },
+    { call: 'close', args: [{ result: 'mounted proc' }] },
+  ];
+}
+
+/** pivot_root(2), and the old root is gone: as a slave, so that its unmounting stays in here. */
+function enterRootfs(config: OciConfig): Step[] {
+  const propagation = config.linux?.rootfsPropagation;
+  return [
+    { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostRoot }, 24], as: 'the old root' },
+    { call: 'dup3', args: [{ result: 'the old root' }, { fd: 'root' }, O.CLOEXEC] },
+    { call: 'close', args: [{ result: 'the old root' }] },
+    { call: 'pivot_root', args: ['.', '.'] },
+    { call: 'fchdir', args: [{ fd: 'root' }] },
+    { call: 'mount', args: ['none', '.', '', MS.SLAVE | MS.REC, 0] },
+    { call: 'umount2', args: ['.', MNT_DETACH] },
+    { call: 'close', args: [{ fd: 'root' }] },
+    { call: 'chdir', args: ['/'] },
+    ...(propagation === undefined
+      ? []
+      : [{ call: 'mount', args: ['none', '/', '', propagationFlags[propagation], 0] } satisfies Step]),
+    ...(config.root?.readonly === true
+      ? [
+          {
+            call: 'mount_setattr',
+            args: [AT.FDCWD, '/', 0, { words: [MOUNT_ATTR.RDONLY, 0, 0, 0] }, 32],
+            note: 'read-only root',
+          } satisfies Step,
+        ]
+      : []),
+  ];
+}
+/** struct open_how: O_PATH|O_DIRECTORY|O_CLOEXEC, nothing else. */
+const hostRoot = Buffer.alloc(24);
+hostRoot.writeBigUInt64LE(BigInt(O.PATH | O.DIRECTORY | O.CLOEXEC));
+
+const personalities: Readonly<Record<string, number>> = { LINUX: 0, LINUX32: 8 };
+
+function identity(config: OciConfig): Step[] {
+  const { hostname, domainname, linux } = config;
+  const domain = linux?.personality === undefined ? undefined : personalities[linux.personality.domain];
+  return [
+    ...(hostname === undefined
+      ? []
+      : [{ call: 'sethostname', args: [hostname, Buffer.byteLength(hostname)] } satisfies Step]),
+    ...(domainname === undefined
+      ? []
+      : [{ call: 'setdomainname', args: [domainname, Buffer.byteLength(domainname)] } satisfies Step]),
+    ...(domain === undefined ? [] : [{ call: 'personality', args: [domain] } satisfies Step]),
+  ];
+}
+
+/** From here on it is the process of the configuration: its mask, its rights; it waits to be started, and executes. */
+function startProcess(request: CreateProgram): Step[] {
+  const { config, gate, init } = request;
+  const { process } = config;
+  const argv = process?.args ?? [];
+  const env = process?.env ?? [];
+  return [
+    { call: 'umask', args: [process?.user?.umask ?? 0o22] },
+    ...request.ownStdio.map(
+      (name): Step => ({ call: 'fchown', args: [{ fd: name }, process?.user?.uid ?? 0, -1], mode: 'may' }),
+    ),
+    ...reduce({
+      process: process ?? { args: [], cwd: '/' },
+      ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
+      lastCapability: request.lastCapability,
+      bounding: request.bounding,
+      groups: request.groups,
+    }),
+    ...(process === undefined || argv.length === 0 ? [] : requireCommand(argv, env)),
+    { report: 'ready' },
+    ...(gate === 'pipe' ? [awaitGo] : awaitFifo),
+    ...(init ? underInit(argv, env) : [...stdio(), ...preserve(request.preserved), ...execute(argv, env)]),
+  ];
+}
+
+export const preserve = (count: number): Step[] =>
+  Array.from({ length: count }, (_, i) => ({ call: 'dup3', args: [{ fd: `preserved${i}` }, 3 + i, 0] }));
+
+/** What fails from here on is told to whoever starts: the FIFO takes the place of the caller's pipe. */
+const awaitFifo: readonly Step[] = [
+  { call: 'dup3', args: [{ fd: 'result' }, { fd: 'status' }, O.CLOEXEC] },
+  { call: 'close', args: [{ fd: 'result' }] },
+  { ...awaitGo, args: [{ fd: 'start' }, { bytes: new Uint8Array(8), out: true }, 1] } as Step,
+];
+
+/** The command is a child of the container's init, which ends with it. */
+function underInit(argv: readonly string[], env: readonly string[]): Step[] {
+  const runInit = (argument: readonly string[]): Step => ({
+    call: 'execveat',
+    args: [{ fd: 'init' }, '', { strings: ['tsv-init', ...argument] }, { strings: [...env] }, AT.EMPTY_PATH],
+  });
+  if (argv.length === 0) return [...stdio(), runInit([])];
+  return [{ fork: SIGCHLD, as: 'command', parent: [...stdio(), runInit(['-'])] }, ...stdio(), ...execute(argv, env)];
+}

@@ -1,0 +1,302 @@
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Cgroup } from '../cgroup/index.ts';
+import { TsvError } from '../model/errors.ts';
+import type { ProcessRef } from '../model/state.ts';
+import { type ExitStatus, waitExit } from '../sys/children.ts';
+import { O } from '../sys/flags.ts';
+import { fork, memoryFile } from '../sys/fork.ts';
+import { processRef } from '../sys/process.ts';
+import { createProgram, type RootfsLayers } from './create-program.ts';
+import { containerDevices } from './devices.ts';
+import { startFailure } from './failures.ts';
+import { initExecutable } from './init.ts';
+import { limitProcess } from './limits.ts';
+import { readMountOptions } from './mount-options.ts';
+import { bindPlace } from './mounts.ts';
+import { inUserNamespace, isPrivileged, namespacePlace, ownedNamespaces, planNamespaces } from './namespaces.ts';
+import { places } from './paths.ts';
+import { planMounts, rootfsFolder } from './plan-mounts.ts';
+import type { OciConfig, OciMount, OciNamespaceType } from './spec.ts';
+import { terminalPlaces } from './terminal.ts';
+import { forbidsGroups, makeUserNamespace, writeUserMap } from './user-map.ts';
+
+/** Descriptors 0, 1, 2 of a process; they stay the caller's. */
+export interface Stdio {
+  readonly stdin: number;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+export interface CreateOptions {
+  /** For messages. */
+  readonly name: string;
+  readonly config: OciConfig;
+  readonly bundle: string;
+  /** Instead of `root.path`. */
+  readonly layers?: RootfsLayers;
+  readonly cgroup: { readonly cgroup: Cgroup; readonly folders: readonly string[] };
+  readonly stdio: Stdio;
+  /** Socket that the master of the process's terminal is sent to. */
+  readonly console?: number;
+  readonly files?: Readonly<Record<string, string>>;
+  /** PID 1 is a small init; the command, if there is one, its child. */
+  readonly init?: boolean;
+  /** Descriptors of the FIFOs for a start by another process; without them {@link CreatedContainer.start} starts it. */
+  readonly gate?: { readonly start: number; readonly result: number };
+  /** Binds get the id map of this user namespace (a path), where their file system can. */
+  readonly bindMap?: string;
+  /** Descriptors that the process keeps, from 3 on. */
+  readonly preserved?: readonly number[];
+  /** The namespaces are there, the process that holds them waits. */
+  connect?(pid: number): Promise<void>;
+  /** All is mounted; nothing of the container has run, and the host's file system is still in sight. */
+  mounted?(pid: number): Promise<void>;
+}
+
+/** A container whose process waits for its start. */
+export interface CreatedContainer {
+  readonly process: ProcessRef;
+  readonly exited: Promise<ExitStatus | undefined>;
+  /** Resolves when the command has been executed. Only without `gate`. @throws TSV_COMMAND_NOT_FOUND, TSV_CONTAINER_START */
+  start(): Promise<void>;
+  /** Ends a container that has not been started. */
+  abandon(): Promise<void>;
+}
+
+let lastCapabilityCache: number | undefined;
+/** The kernel's highest capability (capabilities(7)). */
+export const lastCapability = (): number => {
+  lastCapabilityCache ??= Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'utf8'));
+  return lastCapabilityCache;
+};
+
+const everyCapability = 2n ** 64n - 1n;
+/** What this process could pass on at most; a new user namespace begins with all. */
+export const passableCapabilities = (userNamespace: boolean): bigint =>
+  userNamespace
+    ? everyCapability
+    : BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
+
+/**
+ * The files that a process joins its cgroups by. In v1 that is `tasks`: one thread that moves itself does not wait for the
+ * kernel to hold all others up, as `cgroup.procs` does for several milliseconds (kernel/cgroup/cgroup.c,
+ * cgroup_procs_write_start). The child has one thread.
+ */
+export const joinFile = (folder: string): string =>
+  join(folder, existsSync(join(folder, 'tasks')) ? 'tasks' : 'cgroup.procs');
+
+/**
+ * Makes a container, up to the moment before its command is executed: everything that can fail has been done by then.
+ * On an error nothing of it is left but the cgroup, which is the caller's.
+ * @throws TSV_BUNDLE, TSV_CONTAINER_START, TSV_COMMAND_NOT_FOUND (exit code 127 or 126), TSV_SECCOMP, or what the callbacks throw
+ */
+export async function createContainer(options: CreateOptions): Promise<CreatedContainer> {
+  const { config } = options;
+  const opened: number[] = [];
+  const open = (path: string, flags: number): number => {
+    const fd = openSync(path, flags | O.CLOEXEC);
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    const namespaces = planNamespaces(config);
+    const privileged = isPrivileged();
+    const { uidMappings = [], gidMappings = [] } = config.linux ?? {};
+    const fds: Record<string, number> = { ...options.stdio };
+    options.cgroup.folders.forEach((folder, i) => {
+      fds[`cgroup${i}`] = open(joinFile(folder), O.WRONLY);
+    });
+    const joined = new Map<OciNamespaceType, number>(
+      namespaces.joined.map(({ type, path = '' }) => [type, openNamespace(config, type, path, open)]),
+    );
+    for (const [type, fd] of joined) fds[namespacePlace(type)] = fd;
+    const idmap = await idMaps(options, privileged, (name, fd) => {
+      opened.push(fd);
+      fds[name] = fd;
+    });
+    const mounts = planMounts(config, {
+      bundle: options.bundle,
+      rootfs: options.layers === undefined ? rootfsFolder(config, options.bundle) : undefined,
+      cgroup: options.cgroup.cgroup,
+      ownCgroupNamespace: config.linux?.namespaces?.some(({ type }) => type === 'cgroup') ?? false,
+      idmap,
+      idmapOptional: options.bindMap !== undefined,
+    });
+    mounts.forEach(({ kind }, index) => {
+      if (kind === 'bind') fds[bindPlace(index)] = -1;
+    });
+    const terminal = config.process?.terminal === true;
+    if (terminal && options.console !== undefined) fds.console = options.console;
+    if (options.init === true) {
+      fds.init = memoryFile('tsv-init', initExecutable());
+      opened.push(fds.init);
+    }
+    if (options.gate !== undefined) Object.assign(fds, options.gate);
+    options.preserved?.forEach((fd, i) => {
+      fds[`preserved${i}`] = fd;
+    });
+    Object.assign(fds, places, terminal ? terminalPlaces : {});
+    const rootfs = options.layers ?? rootfsFolder(config, options.bundle);
+    const steps = createProgram({
+      config,
+      rootfs,
+      ...(typeof rootfs === 'string' && config.linux?.rootfsPropagation === 'shared'
+        ? { rootfsMount: mountPointOf(rootfs) }
+        : {}),
+      cgroups: options.cgroup.folders.length,
+      namespaces,
+      ownedNamespaces: ownedNamespaces(joined.get('user'), joined),
+      mounts,
+      devices: containerDevices(config),
+      privileged,
+      bindDevices: namespaces.user || inUserNamespace(),
+      files: options.files ?? {},
+      lastCapability: lastCapability(),
+      bounding: passableCapabilities(namespaces.user),
+      groups: forbidsGroups(gidMappings, privileged) ? 'may' : 'must',
+      ...(terminal
+        ? {
+            terminal: {
+              ...(config.process?.consoleSize === undefined ? {} : { size: config.process.consoleSize }),
+              console: options.console !== undefined,
+              devConsole: true,
+            },
+          }
+        : {}),
+      ownStdio: terminal ? ['stdin'] : reopenable(options.stdio),
+      gate: options.gate === undefined ? 'pipe' : 'fifo',
+      init: options.init === true,
+      preserved: options.preserved?.length ?? 0,
+    });
+    const builder = fork({ fds, steps }, startFailure(options.name, config.process));
+    const builderGone = waitExit(builder.pid);
+    let exited: Promise<ExitStatus | undefined> | undefined;
+    const abandon = async (): Promise<void> => {
+      builder.abandon();
+      await Promise.all([builderGone, exited]);
+    };
+    try {
+      await builder.reported('unshared');
+      if (namespaces.newUser) writeUserMap(builder.pid, uidMappings, gidMappings, privileged);
+      if (namespaces.newTime) writeTimeOffsets(builder.pid, config);
+      await options.connect?.(builder.pid);
+      builder.go();
+      const pid = await builder.reported('forked');
+      exited = waitExit(pid);
+      await builder.reported('mounted');
+      if (config.process !== undefined) limitProcess(pid, config.process);
+      await options.mounted?.(pid);
+      builder.go();
+      await builder.reported('ready');
+      const process = processRef(pid);
+      if (process === undefined)
+        throw new TsvError('TSV_CONTAINER_START', `${options.name}: its process ended at once`);
+      return {
+        process,
+        exited,
+        start: async () => {
+          builder.go();
+          await builder.executed;
+        },
+        abandon,
+      };
+    } catch (error) {
+      // Whatever has begun is over before anybody is told.
+      await abandon();
+      throw error;
+    }
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+function openNamespace(
+  config: OciConfig,
+  type: OciNamespaceType,
+  path: string,
+  open: (path: string, flags: number) => number,
+): number {
+  try {
+    return open(path, O.RDONLY);
+  } catch (error) {
+    const index = config.linux?.namespaces?.findIndex((entry) => entry.type === type) ?? 0;
+    throw new TsvError(
+      'TSV_BUNDLE',
+      `linux.namespaces[${index}].path: ${path}: ${(error as NodeJS.ErrnoException).code}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** User namespaces for the binds that ask for an id map of theirs, one for each map. */
+async function idMaps(
+  options: CreateOptions,
+  privileged: boolean,
+  add: (name: string, fd: number) => void,
+): Promise<(mount: OciMount) => string | undefined> {
+  if (options.bindMap !== undefined) {
+    add('bindmap', openSync(options.bindMap, O.RDONLY));
+    return () => 'bindmap';
+  }
+  const { config } = options;
+  const made = new Map<string, string>();
+  const keyOf = (mount: OciMount): string | undefined => {
+    const { idmap } = readMountOptions(mount.options ?? []);
+    if (idmap === 'no' && mount.uidMappings === undefined && mount.gidMappings === undefined) return undefined;
+    return JSON.stringify([
+      mount.uidMappings ?? config.linux?.uidMappings ?? [],
+      mount.gidMappings ?? config.linux?.gidMappings ?? [],
+    ]);
+  };
+  for (const mount of config.mounts ?? []) {
+    const key = keyOf(mount);
+    if (key === undefined || made.has(key)) continue;
+    const [uids, gids] = JSON.parse(key);
+    const name = `idmap${made.size}`;
+    add(name, await makeUserNamespace(uids, gids, privileged));
+    made.set(key, name);
+  }
+  return (mount) => made.get(keyOf(mount) ?? '');
+}
+
+/** The process's user owns its pipes, so that it can open /dev/stdout again; files and devices keep their owner. */
+function reopenable(stdio: Stdio): string[] {
+  return (['stdin', 'stdout', 'stderr'] as const).filter((name) => {
+    const stat = fstatSync(stdio[name]);
+    return stat.isFIFO() || stat.isSocket();
+  });
+}
+
+/** time_namespaces(7): before the first process is in it. */
+function writeTimeOffsets(pid: number, config: OciConfig): void {
+  const lines = Object.entries(config.linux?.timeOffsets ?? {}).map(
+    ([clock, { secs = 0, nanosecs = 0 }]) => `${clock} ${secs} ${nanosecs}\n`,
+  );
+  if (lines.length === 0) return;
+  const fd = openSync(`/proc/${pid}/timens_offsets`, O.WRONLY);
+  try {
+    writeSync(fd, lines.join(''));
+  } catch (error) {
+    throw new TsvError('TSV_CONTAINER_START', `linux.timeOffsets: ${(error as NodeJS.ErrnoException).code}`, {
+      cause: error,
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The mount point that a path lies on: proc(5), mountinfo. */
+function mountPointOf(path: string): string {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => unescapeMount(line.split(' ')[4] ?? '/'))
+    .filter((point) => point === '/' || path === point || path.startsWith(`${point}/`));
+  return points.reduce((longest, point) => (point.length > longest.length ? point : longest), '/');
+}
+
+const unescapeMount = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));

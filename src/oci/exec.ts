@@ -1,0 +1,133 @@
+import { closeSync, openSync } from 'node:fs';
+import { type ExitStatus, waitExit } from '../sys/children.ts';
+import { CLONE, O, SIGCHLD } from '../sys/flags.ts';
+import { fork, stdio } from '../sys/fork.ts';
+import { syscall } from '../sys/libc.ts';
+import type { Step } from '../sys/program.ts';
+import { joinFile, lastCapability, passableCapabilities, type Stdio } from './create.ts';
+import { joinCgroups, preserve } from './create-program.ts';
+import { startFailure } from './failures.ts';
+import { limitProcess } from './limits.ts';
+import { foreignNamespaces } from './namespaces.ts';
+import { places } from './paths.ts';
+import { becomeUser, execute, reduce } from './privileges.ts';
+import type { OciProcess, OciSeccomp } from './spec.ts';
+import { controlTerminal, openTerminal, terminalPlaces } from './terminal.ts';
+
+export interface ExecOptions {
+  /** For messages. */
+  readonly name: string;
+  /** PID 1 of the container, which runs. */
+  readonly initPid: number;
+  readonly process: OciProcess;
+  readonly seccomp?: OciSeccomp;
+  readonly stdio: Stdio;
+  /** Socket that the master of the process's terminal is sent to; with `terminal` and without it, stdio is a terminal. */
+  readonly console?: number;
+  readonly cgroupFolders: readonly string[];
+  readonly preserved?: readonly number[];
+}
+
+export interface ExecProgram extends Omit<ExecOptions, 'name' | 'initPid' | 'stdio' | 'console' | 'preserved'> {
+  /** CLONE_* of the namespaces to enter. */
+  readonly namespaces: number;
+  readonly cgroups: number;
+  readonly lastCapability: number;
+  readonly bounding: bigint;
+  readonly console: boolean;
+  readonly preserved: number;
+}
+
+/** Enters a running container and executes a command there. Descriptor `target` is a pidfd of its PID 1. */
+export function execProgram(request: ExecProgram): Step[] {
+  const { process } = request;
+  const terminal = process.terminal === true;
+  return [
+    ...joinCgroups(request.cgroups),
+    { call: 'setns', args: [{ fd: 'target' }, request.namespaces], note: 'enter the container' },
+    { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
+    { call: 'setsid', args: [] },
+    { call: 'umask', args: [process.user?.umask ?? 0o22] },
+    ...((request.namespaces & CLONE.NEWUSER) === 0 ? [] : becomeUser({ uid: 0, gid: 0, groups: [] }, 'may')),
+    ...(terminal && request.console
+      ? openTerminal({
+          ...(process.consoleSize === undefined ? {} : { size: process.consoleSize }),
+          console: true,
+          devConsole: false,
+        })
+      : []),
+    { report: 'mounted' },
+    { call: 'read', args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1], mode: 'positive' },
+    ...(terminal && request.console ? controlTerminal : []),
+    ...reduce({
+      process,
+      ...(request.seccomp === undefined ? {} : { seccomp: request.seccomp }),
+      lastCapability: request.lastCapability,
+      bounding: request.bounding,
+      groups: (process.user?.additionalGids?.length ?? 0) > 0 ? 'must' : 'may',
+    }),
+    ...stdio(),
+    ...(terminal && !request.console
+      ? [{ call: 'ioctl', args: [0, 0x540e, 0], note: 'TIOCSCTTY' } satisfies Step]
+      : []),
+    ...preserve(request.preserved),
+    ...execute(process.args, process.env ?? []),
+  ];
+}
+
+export interface StartedCommand {
+  readonly pid: number;
+  readonly exited: Promise<ExitStatus | undefined>;
+}
+
+/**
+ * Runs a command in a running container. Returns when it has been executed.
+ * @throws TSV_COMMAND_NOT_FOUND (exit code 127 or 126), TSV_CONTAINER_START
+ */
+export async function execInContainer(options: ExecOptions): Promise<StartedCommand> {
+  const opened: number[] = [];
+  const keep = (fd: number): number => {
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    const namespaces = foreignNamespaces(options.initPid);
+    const fds: Record<string, number> = {
+      ...options.stdio,
+      target: keep(syscall('pidfd_open', `entering ${options.name}`, options.initPid, 0)),
+      ...places,
+    };
+    options.cgroupFolders.forEach((folder, i) => {
+      fds[`cgroup${i}`] = keep(openSync(joinFile(folder), O.WRONLY | O.CLOEXEC));
+    });
+    if (options.console !== undefined) Object.assign(fds, { console: options.console }, terminalPlaces);
+    options.preserved?.forEach((fd, i) => {
+      fds[`preserved${i}`] = fd;
+    });
+    const steps = execProgram({
+      ...options,
+      namespaces,
+      cgroups: options.cgroupFolders.length,
+      lastCapability: lastCapability(),
+      bounding: passableCapabilities((namespaces & CLONE.NEWUSER) !== 0),
+      console: options.console !== undefined,
+      preserved: options.preserved?.length ?? 0,
+    });
+    const child = fork({ fds, steps }, startFailure(options.name, options.process));
+    const entererGone = waitExit(child.pid);
+    try {
+      const pid = await child.reported('forked');
+      const exited = waitExit(pid);
+      await child.reported('mounted');
+      limitProcess(pid, options.process);
+      child.go();
+      await child.executed;
+      return { pid, exited };
+    } finally {
+      child.abandon();
+      await entererGone;
+    }
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}

@@ -1,0 +1,271 @@
+import { posix } from 'node:path';
+import { AT, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE } from '../sys/flags.ts';
+import type { CallStep, Step } from '../sys/program.ts';
+import { type MountOptions, readMountOptions } from './mount-options.ts';
+import { ifOpened, makeFile, makeFolders, openInRoot } from './paths.ts';
+import type { OciMount } from './spec.ts';
+
+/** A mount of a container with what the host says about it; `at` is its place in the configuration, for messages. */
+export type PlannedMount = { readonly at: string } & MountPlan;
+
+type MountPlan =
+  | {
+      readonly kind: 'bind';
+      readonly destination: string;
+      readonly source: string;
+      /** What is bound: it decides whether a folder or a file is made where there is none. */
+      readonly folder: boolean;
+      readonly options: MountOptions;
+      /** Descriptor, among the program's, of a user namespace whose id map the mount gets. */
+      readonly idmap?: string;
+      /** Without an id map the mount is of use too: it can be read. */
+      readonly idmapOptional?: boolean;
+    }
+  | {
+      readonly kind: 'filesystem';
+      readonly destination: string;
+      readonly type: string;
+      readonly source: string;
+      readonly options: MountOptions;
+    }
+  /** cgroup v1: each hierarchy's own part, below a small tmpfs. */
+  | {
+      readonly kind: 'cgroup1';
+      readonly destination: string;
+      readonly options: MountOptions;
+      readonly hierarchies: readonly {
+        /** `cpu,cpuacct`, `systemd` and so on: the folder's name. */
+        readonly name: string;
+        /** What mount(2) takes: `cpu,cpuacct`, `none,name=systemd`. */
+        readonly data: string;
+        /** The container's folder on the host, to bind without a cgroup namespace. */
+        readonly folder: string;
+      }[];
+      readonly ownNamespace: boolean;
+    }
+  | { readonly kind: 'remount'; readonly destination: string; readonly options: MountOptions };
+
+/** What binding needs: everything but the host's answer. */
+export const isBind = (mount: OciMount): boolean =>
+  mount.type === 'bind' || (readMountOptions(mount.options ?? []).flags & MS.BIND) !== 0;
+
+/** Name of the descriptor that holds a bind's source until it is attached. */
+export const bindPlace = (index: number): string => `bind${index}`;
+
+/**
+ * Takes hold of what is to be bound, where it still can be seen with the rights of whoever starts the container: as a
+ * detached copy of the mount, restricted before anybody can use it (open_tree(2), mount_setattr(2)).
+ */
+export function openBinds(mounts: readonly PlannedMount[]): Step[] {
+  return mounts.flatMap((mount, index): Step[] => {
+    if (mount.kind !== 'bind') return [];
+    const { options } = mount;
+    const tree = { fd: bindPlace(index) };
+    const recursive = (options.flags & MS.REC) !== 0 ? AT.RECURSIVE : 0;
+    return [
+      {
+        call: 'open_tree',
+        args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive],
+        as: 'what is bound',
+        note: `${mount.at}.source: ${mount.source}`,
+      },
+      { call: 'dup3', args: [{ result: 'what is bound' }, tree, O.CLOEXEC] },
+      { call: 'close', args: [{ result: 'what is bound' }] },
+      ...setAttributes(tree, options.attributes, 0),
+      ...setAttributes(tree, options.recursive, AT.RECURSIVE),
+      ...(mount.idmap === undefined
+        ? []
+        : [
+            {
+              call: 'mount_setattr',
+              args: [
+                tree,
+                '',
+                AT.EMPTY_PATH | (options.idmap === 'single' ? 0 : AT.RECURSIVE),
+                { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: mount.idmap }] },
+                32,
+              ],
+              mode: mount.idmapOptional === true ? 'may' : 'must',
+              note: `${mount.at}: the file system of ${mount.source} has no idmapped mounts`,
+            } satisfies CallStep,
+          ]),
+    ];
+  });
+}
+
+function setAttributes(tree: { fd: string }, change: MountOptions['attributes'], depth: number): Step[] {
+  if (change.set === 0 && change.clear === 0) return [];
+  const attributes = { words: [change.set, change.clear, 0, 0] };
+  return [{ call: 'mount_setattr', args: [tree, '', AT.EMPTY_PATH | depth, attributes, 32] }];
+}
+
+/** Mounts everything in the order of the configuration; the child stands in the root file system. */
+export const mountAll = (mounts: readonly PlannedMount[]): Step[] => mounts.flatMap(mountOne);
+
+function mountOne(mount: PlannedMount, index: number): Step[] {
+  switch (mount.kind) {
+    case 'bind':
+      return [...bind(mount, index), ...propagate(mount.destination, mount.options)];
+    case 'filesystem':
+      return [...mountFilesystem(mount), ...propagate(mount.destination, mount.options)];
+    case 'cgroup1':
+      return mountCgroup1(mount);
+    case 'remount':
+      return remount(mount);
+  }
+}
+
+function bind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[] {
+  return [
+    ...(mount.folder ? makeFolders(mount.destination) : makeFile(mount.destination)),
+    ...openInRoot(mount.destination, O.PATH),
+    {
+      call: 'move_mount',
+      args: [{ fd: bindPlace(index) }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH],
+      note: `${mount.at}: bind at ${mount.destination}`,
+    },
+    // A folder of the host that stays open would be a way out of the container.
+    { call: 'close', args: [{ fd: bindPlace(index) }] },
+  ];
+}
+
+/** The kernel's own file systems, and /dev, are mounted on plain folders only: no link, nor behind one. */
+const plainOnly = ({ type, destination }: { type: string; destination: string }): boolean =>
+  type === 'proc' || type === 'sysfs' || /^\/dev\/?$/.test(destination);
+
+function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
+  const { destination, type, source, options } = mount;
+  const data = options.data.join(',');
+  const place = plainOnly(mount)
+    ? openInRoot(destination, O.PATH | O.DIRECTORY | O.NOFOLLOW, {
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
+        note: `${mount.at}.destination: ${destination} must be a folder, not a symbolic link`,
+      })
+    : openInRoot(destination, O.PATH | O.DIRECTORY);
+  return [
+    ...makeFolders(destination),
+    ...place,
+    {
+      call: 'mount',
+      args: [source, { fdPath: 'dir' }, type, options.flags, data === '' ? 0 : data],
+      note: `${mount.at}: ${type} at ${destination}`,
+    },
+  ];
+}
+
+function propagate(destination: string, options: MountOptions): Step[] {
+  return options.propagation.flatMap((flags): Step[] => [
+    ...openInRoot(destination, O.PATH),
+    { call: 'mount', args: ['none', { fdPath: 'dir' }, '', flags, 0], note: `propagation of ${destination}` },
+  ]);
+}
+
+function remount(mount: PlannedMount & { kind: 'remount' }): Step[] {
+  const { destination, options } = mount;
+  const data = options.data.join(',');
+  return [
+    ...openInRoot(destination, O.PATH),
+    {
+      call: 'mount',
+      args: ['none', { fdPath: 'dir' }, '', options.flags, data === '' ? 0 : data],
+      note: `${mount.at}: remount ${destination}`,
+    },
+    ...propagate(destination, options),
+  ];
+}
+
+function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
+  const { at, destination, options, hierarchies, ownNamespace } = mount;
+  const flags = options.flags & ~MS.RDONLY;
+  const readonly = (options.flags & MS.RDONLY) !== 0;
+  const inside = (name: string) => posix.join(destination, name);
+  return [
+    ...mountFilesystem({
+      at,
+      kind: 'filesystem',
+      destination,
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: { ...options, flags, data: ['mode=755'] },
+    }),
+    ...hierarchies.flatMap(({ name, data, folder }): Step[] => [
+      ...makeFolders(inside(name)),
+      ...openInRoot(inside(name), O.PATH | O.DIRECTORY),
+      ...(ownNamespace
+        ? [
+            {
+              call: 'mount',
+              args: ['cgroup', { fdPath: 'dir' }, name === 'unified' ? 'cgroup2' : 'cgroup', options.flags, data],
+              note: `${at}: ${inside(name)}`,
+            } satisfies Step,
+          ]
+        : [
+            {
+              call: 'mount',
+              args: [folder, { fdPath: 'dir' }, '', MS.BIND | MS.REC, 0],
+              note: `${at}: ${inside(name)}`,
+            } satisfies Step,
+            ...openInRoot(inside(name), O.PATH | O.DIRECTORY),
+            {
+              call: 'mount',
+              args: ['', { fdPath: 'dir' }, '', MS.BIND | MS.REMOUNT | options.flags, 0],
+            } satisfies Step,
+          ]),
+      ...name
+        .split(',')
+        .filter((part) => part !== name)
+        .map((part): Step => ({ call: 'symlinkat', args: [name, AT.FDCWD, inside(part).slice(1)], mode: 'may' })),
+    ]),
+    ...(readonly
+      ? [
+          ...openInRoot(destination, O.PATH | O.DIRECTORY),
+          {
+            call: 'mount_setattr',
+            args: [{ fd: 'dir' }, '', AT.EMPTY_PATH, { words: [MOUNT_ATTR.RDONLY, 0, 0, 0] }, 32],
+          } satisfies Step,
+        ]
+      : []),
+    ...propagate(destination, options),
+  ];
+}
+
+/** Hides a file behind the host's /dev/null, or a folder behind an empty read-only tmpfs; whichever of the two it is. */
+export function mask(path: string): Step {
+  const flags = MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC;
+  return ifOpened(path, O.PATH, 'absent', [
+    {
+      try: { call: 'mount', args: ['/dev/null', { fdPath: 'dir' }, '', MS.BIND, 0], note: `hide ${path}` },
+      unless: 'absent', // ENOTDIR: it is a folder
+      steps: [],
+      otherwise: [
+        {
+          call: 'mount',
+          args: ['tmpfs', { fdPath: 'dir' }, 'tmpfs', flags, 'size=0,nr_inodes=2'],
+          note: `hide ${path}`,
+        },
+      ],
+    },
+  ]);
+}
+
+/** Makes what is at a path read-only, with all that is mounted below it. */
+export function makeReadonly(path: string): Step {
+  return ifOpened(path, O.PATH, 'absent', [
+    {
+      call: 'open_tree',
+      args: [{ fd: 'dir' }, '', OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH | AT.RECURSIVE],
+      as: 'the same again',
+      note: `read-only ${path}`,
+    },
+    { call: 'dup3', args: [{ result: 'the same again' }, { fd: 'tree' }, O.CLOEXEC] },
+    { call: 'close', args: [{ result: 'the same again' }] },
+    {
+      call: 'mount_setattr',
+      args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [MOUNT_ATTR.RDONLY, 0, 0, 0] }, 32],
+    },
+    {
+      call: 'move_mount',
+      args: [{ fd: 'tree' }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH],
+    },
+  ]);
+}

@@ -1,10 +1,8 @@
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, readFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
-import { openHow } from '../../src/oci/paths.ts';
+import { openBelow } from '../../src/oci/open.ts';
 import type { UserIds } from '../../src/oci/privileges.ts';
-import { errnoName } from '../../src/sys/errno.ts';
-import { O, RESOLVE } from '../../src/sys/flags.ts';
-import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
+import { O } from '../../src/sys/flags.ts';
 
 /**
  * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
@@ -12,27 +10,6 @@ import { trySyscall, withBytes, withCString } from '../../src/sys/libc.ts';
  */
 export const openInside = (initPid: number, path: string, flags: number): number =>
   openBelow(`/proc/${initPid}/root`, path, flags);
-
-/** The same for any folder that stands for a root. */
-export function openBelow(folder: string, path: string, flags: number): number {
-  const root = openSync(folder, O.PATH | O.DIRECTORY);
-  try {
-    const how = openHow(flags, RESOLVE.IN_ROOT);
-    const relative = path.replace(/^\/+/, '') || '.';
-    const fd = withBytes(how, (address) =>
-      withCString(relative, (name) => trySyscall('openat2', root, name, address, 24)),
-    );
-    if (fd < 0) {
-      const errno = errnoName(-fd);
-      throw new TsvError('TSV_SYSCALL', `${path}: ${errno === 'ENOENT' ? 'no such file or folder' : errno}`, {
-        details: [errno],
-      });
-    }
-    return fd;
-  } finally {
-    closeSync(root);
-  }
-}
 
 const smallFileBytes = 1 << 20;
 

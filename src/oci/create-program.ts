@@ -67,6 +67,8 @@ export interface CreateProgram {
   readonly init: boolean;
   /** Descriptors `preserved0` and so on, which the process gets from 3 on. */
   readonly preserved: number;
+  /** The root is moved and entered by chroot(2), for a host whose root is a ramdisk: pivot_root(2) does not work there. */
+  readonly noPivot: boolean;
 }
 
 export function createProgram(request: CreateProgram): Step[] {
@@ -102,7 +104,7 @@ export function createProgram(request: CreateProgram): Step[] {
     ...sysctls(config),
     ...(config.linux?.maskedPaths ?? []).map(mask),
     ...(config.linux?.readonlyPaths ?? []).map(makeReadonly),
-    ...enterRootfs(config),
+    ...enterRootfs(request),
     ...identity(config),
     { call: 'setsid', args: [] },
     ...(request.terminal === undefined ? [] : controlTerminal),
@@ -127,7 +129,7 @@ const awaitGo: Step = {
 };
 
 /** Says how far it is, and waits. */
-const pause = (report: 'unshared' | 'mounted'): Step[] => [{ report }, awaitGo];
+export const pause = (report: 'unshared' | 'mounted'): Step[] => [{ report }, awaitGo];
 
 const root = (groups: 'must' | 'may'): Step[] => becomeUser({ uid: 0, gid: 0, groups: [] }, groups);
 
@@ -232,18 +234,10 @@ function ownProc(): Step[] {
 }
 
 /** pivot_root(2), and the old root is gone: as a slave, so that its unmounting stays in here. */
-function enterRootfs(config: OciConfig): Step[] {
+function enterRootfs({ config, noPivot }: CreateProgram): Step[] {
   const propagation = config.linux?.rootfsPropagation;
   return [
-    { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostRoot }, 24], as: 'the old root' },
-    { call: 'dup3', args: [{ result: 'the old root' }, { fd: 'root' }, O.CLOEXEC] },
-    { call: 'close', args: [{ result: 'the old root' }] },
-    { call: 'pivot_root', args: ['.', '.'] },
-    { call: 'fchdir', args: [{ fd: 'root' }] },
-    { call: 'mount', args: ['none', '.', '', MS.SLAVE | MS.REC, 0] },
-    { call: 'umount2', args: ['.', MNT_DETACH] },
-    { call: 'close', args: [{ fd: 'root' }] },
-    { call: 'chdir', args: ['/'] },
+    ...(noPivot ? moveRoot : pivotRoot),
     ...(propagation === undefined
       ? []
       : [{ call: 'mount', args: ['none', '/', '', propagationFlags[propagation], 0] } satisfies Step]),
@@ -261,6 +255,24 @@ function enterRootfs(config: OciConfig): Step[] {
 /** struct open_how: O_PATH|O_DIRECTORY|O_CLOEXEC, nothing else. */
 const hostRoot = Buffer.alloc(24);
 hostRoot.writeBigUInt64LE(BigInt(O.PATH | O.DIRECTORY | O.CLOEXEC));
+
+const pivotRoot: readonly Step[] = [
+  { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostRoot }, 24], as: 'the old root' },
+  { call: 'dup3', args: [{ result: 'the old root' }, { fd: 'root' }, O.CLOEXEC] },
+  { call: 'close', args: [{ result: 'the old root' }] },
+  { call: 'pivot_root', args: ['.', '.'] },
+  { call: 'fchdir', args: [{ fd: 'root' }] },
+  { call: 'mount', args: ['none', '.', '', MS.SLAVE | MS.REC, 0] },
+  { call: 'umount2', args: ['.', MNT_DETACH] },
+  { call: 'close', args: [{ fd: 'root' }] },
+  { call: 'chdir', args: ['/'] },
+];
+
+const moveRoot: readonly Step[] = [
+  { call: 'mount', args: ['.', '/', '', MS.MOVE, 0] },
+  { call: 'chroot', args: ['.'] },
+  { call: 'chdir', args: ['/'] },
+];
 
 const personalities: Readonly<Record<string, number>> = { LINUX: 0, LINUX32: 8 };
 

@@ -48,6 +48,7 @@ export interface CreateOptions {
   readonly bindMap?: string;
   /** Descriptors that the process keeps, from 3 on. */
   readonly preserved?: readonly number[];
+  readonly noPivot?: boolean;
   /** The namespaces are there, the process that holds them waits. */
   connect?(pid: number): Promise<void>;
   /** All is mounted; nothing of the container has run, and the host's file system is still in sight. */
@@ -168,6 +169,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       gate: options.gate === undefined ? 'pipe' : 'fifo',
       init: options.init === true,
       preserved: options.preserved?.length ?? 0,
+      noPivot: options.noPivot === true,
     });
     const builder = fork({ fds, steps }, startFailure(options.name, config.process));
     const builderGone = waitExit(builder.pid);

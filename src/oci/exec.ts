@@ -1,13 +1,15 @@
 import { closeSync, openSync } from 'node:fs';
+import type { ProcessRef } from '../model/state.ts';
 import { type ExitStatus, waitExit } from '../sys/children.ts';
 import { CLONE, O, SIGCHLD } from '../sys/flags.ts';
 import { fork, stdio } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
+import { processRef } from '../sys/process.ts';
 import type { Step } from '../sys/program.ts';
 import { joinFile, lastCapability, passableCapabilities, type Stdio } from './create.ts';
-import { joinCgroups, preserve } from './create-program.ts';
+import { joinCgroups, pause, preserve } from './create-program.ts';
 import { startFailure } from './failures.ts';
-import { limitProcess } from './limits.ts';
+import { hasLimits, limitProcess } from './limits.ts';
 import { foreignNamespaces } from './namespaces.ts';
 import { places } from './paths.ts';
 import { becomeUser, execute, reduce } from './privileges.ts';
@@ -56,8 +58,7 @@ export function execProgram(request: ExecProgram): Step[] {
           devConsole: false,
         })
       : []),
-    { report: 'mounted' },
-    { call: 'read', args: [{ fd: 'go' }, { bytes: new Uint8Array(8), out: true }, 1], mode: 'positive' },
+    ...(hasLimits(process) ? pause('mounted') : []),
     ...(terminal && request.console ? controlTerminal : []),
     ...reduce({
       process,
@@ -77,6 +78,8 @@ export function execProgram(request: ExecProgram): Step[] {
 
 export interface StartedCommand {
   readonly pid: number;
+  /** undefined when it has ended already. */
+  readonly process: ProcessRef | undefined;
   readonly exited: Promise<ExitStatus | undefined>;
 }
 
@@ -117,12 +120,15 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
     const entererGone = waitExit(child.pid);
     try {
       const pid = await child.reported('forked');
+      const process = processRef(pid);
       const exited = waitExit(pid);
-      await child.reported('mounted');
-      limitProcess(pid, options.process);
-      child.go();
+      if (hasLimits(options.process)) {
+        await child.reported('mounted');
+        limitProcess(pid, options.process);
+        child.go();
+      }
       await child.executed;
-      return { pid, exited };
+      return { pid, process, exited };
     } finally {
       child.abandon();
       await entererGone;

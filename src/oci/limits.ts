@@ -34,6 +34,10 @@ const unsigned64 = (value: number): bigint => {
   return whole > max64 ? max64 : BigInt.asUintN(64, whole);
 };
 
+/** Whether {@link limitProcess} has anything to do. */
+export const hasLimits = ({ oomScoreAdj, rlimits = [], scheduler, ioPriority }: OciProcess): boolean =>
+  oomScoreAdj !== undefined || rlimits.length > 0 || scheduler !== undefined || ioPriority !== undefined;
+
 /** @throws TSV_CONTAINER_START naming the JSON path, where this caller may not */
 export function limitProcess(pid: number, process: OciProcess): void {
   if (process.oomScoreAdj !== undefined) setOomScore(pid, process.oomScoreAdj);

@@ -50,11 +50,13 @@ export function reduce(options: ReduceOptions): Step[] {
   const mask = (names: readonly string[] | undefined): bigint => capabilityMask(names ?? []) & options.bounding;
   const bounding = mask(capabilities.bounding);
   const permitted = mask(capabilities.permitted);
-  const ambient = mask(capabilities.ambient);
+  const inheritable = mask(capabilities.inheritable);
+  // The kernel takes no others, and runc passes them over (capabilities(7), "Ambient").
+  const ambient = mask(capabilities.ambient) & permitted & inheritable;
   const { header, data } = capsetArguments({
     permitted,
     effective: mask(capabilities.effective) & permitted,
-    inheritable: mask(capabilities.inheritable),
+    inheritable,
   });
   const numbers = Array.from({ length: lastCapability + 1 }, (_, number) => number);
   const inMask = (set: bigint, number: number): boolean => (set & (1n << BigInt(number))) !== 0n;

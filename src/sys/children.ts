@@ -33,6 +33,16 @@ export function waitExit(pid: number): Promise<ExitStatus | undefined> {
   });
 }
 
+/** A pidfd that is waited for does not keep Node's event loop going; a command that waits for it alone must. */
+export async function keepAlive<T>(work: Promise<T>): Promise<T> {
+  const timer = setInterval(() => {}, 1 << 30);
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 /** waitid(2) on a pidfd: siginfo_t holds si_code at byte 8 and si_status at byte 24. */
 function reap(pidfd: number): ExitStatus | undefined {
   const P_PIDFD = 3;

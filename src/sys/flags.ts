@@ -30,6 +30,7 @@ export const MS = {
   NOATIME: 1024,
   NODIRATIME: 2048,
   BIND: 4096,
+  MOVE: 8192,
   REC: 16384,
   SILENT: 32768,
   UNBINDABLE: 1 << 17,

@@ -120,17 +120,22 @@ function spawn(fds: Program['fds'], executable: number, first: number): number {
   }
 }
 
-/** A file in memory only, close-on-exec, that nobody can change any more (memfd_create(2), F_GET_SEALS(2const)). */
-export function memoryFile(name: string, content: Uint8Array): number {
+/**
+ * A file in memory only, close-on-exec (memfd_create(2)). Unless it is to be written, nobody can change it any more
+ * (F_GET_SEALS(2const)).
+ */
+export function memoryFile(name: string, content: Uint8Array, { writable = false } = {}): number {
   const [CLOEXEC, ALLOW_SEALING, EXEC] = [1, 2, 0x10];
   const make = (flags: number): number =>
     withCString(name, (address) => trySyscall('memfd_create', address, CLOEXEC | ALLOW_SEALING | flags));
   let fd = make(EXEC);
   if (fd < 0) fd = make(0); // before Linux 6.3 there was no such flag
   if (fd < 0) throw syscallError('memfd_create', 'making a file in memory', -fd);
-  writeSync(fd, content);
-  const [F_ADD_SEALS, SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE] = [1033, 1, 2, 4, 8];
-  syscall('fcntl', 'sealing a file in memory', fd, F_ADD_SEALS, SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE);
+  if (content.length > 0) writeSync(fd, content, 0, content.length, 0);
+  if (!writable) {
+    const [F_ADD_SEALS, SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE] = [1033, 1, 2, 4, 8];
+    syscall('fcntl', 'sealing a file in memory', fd, F_ADD_SEALS, SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE);
+  }
   return fd;
 }
 

@@ -49,6 +49,7 @@ export const NR = {
   setpriority: 141,
   pivot_root: 155,
   prctl: 157,
+  chroot: 161,
   mount: 165,
   umount2: 166,
   sethostname: 170,

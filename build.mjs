@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import standaloneCode from 'ajv/dist/standalone/index.js';
 import { build } from 'esbuild';
@@ -22,17 +22,19 @@ const common = {
   logLevel: 'warning',
 };
 
-/** src/config/validator.ts compiles the Tsfile's schema; what is built has it compiled. */
+/** validator.ts compiles the schema of its folder; what is built has it compiled. */
 const compiledSchema = {
   name: 'compiled-schema',
   setup({ onLoad }) {
-    onLoad({ filter: /\/src\/config\/validator\.ts$/ }, () => {
-      const read = (file) => JSON.parse(readFileSync(`src/config/${file}`, 'utf8'));
+    onLoad({ filter: /\/src\/(?:config|oci)\/validator\.ts$/ }, ({ path }) => {
+      const folder = dirname(path);
+      const read = (file) => JSON.parse(readFileSync(join(folder, file), 'utf8'));
       const ajv = new Ajv2020({ ...read('ajv-options.json'), code: { source: true, esm: true } });
-      const code = standaloneCode.default(ajv, ajv.compile(read('tsfile.schema.json')));
+      const schema = read(folder.endsWith('/oci') ? 'config.schema.json' : 'tsfile.schema.json');
+      const code = standaloneCode.default(ajv, ajv.compile(schema));
       return {
         contents: `${code}\nexport const schemaValidator = () => validate;\n`,
-        resolveDir: 'src/config',
+        resolveDir: folder,
         loader: 'js',
       };
     });

@@ -16,9 +16,10 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { describe, expect, onTestFinished, test as plainTest } from 'vitest';
+import { describe, expect, onTestFinished } from 'vitest';
 import { usualCapabilities } from '../../providers/namespace/config.ts';
 import type { TsvError } from '../../src/model/errors.ts';
+import { isolationOf } from '../../src/model/project.ts';
 import { capabilityMask } from '../../src/sys/capabilities.ts';
 import { waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
@@ -228,10 +229,56 @@ describe('privileges', () => {
     expect(await container.sh('cat /proc/sys/net/ipv6/conf/*/disable_ipv6 2>/dev/null | sort -u || :')).toMatch(/^1?$/);
   });
 
-  plainTest.todo(
-    'S15 seccomp: keyctl, bpf, mount, unshare(NEWUSER), open_by_handle_at, kexec_load, userfaultfd, AF_ALG and AF_VSOCK are denied',
-  );
-  plainTest.todo('S16 unknown architectures and x32 system calls are killed or ENOSYS');
+  test('S15 PID 1 and every command are under the filter', async () => {
+    const container = await debian();
+    expect(await container.sh('grep Seccomp: /proc/1/status /proc/self/status')).toBe(
+      '/proc/1/status:Seccomp:\t2\n/proc/self/status:Seccomp:\t2',
+    );
+  });
+
+  for (const [call, line] of [
+    ['keyctl', 'syscall(250, 0, -3, 0, 0, 0)'],
+    ['bpf', 'syscall(321, 0, 0, 0)'],
+    ['mount', 'syscall(165, 0, 0, 0, 0, 0)'],
+    ['unshare(CLONE_NEWUSER)', 'syscall(272, 0x10000000)'],
+    ['clone(CLONE_NEWUSER)', 'syscall(56, 0x10000000 | 17, 0, 0, 0, 0)'],
+    ['setns', 'syscall(308, 0, 0)'],
+    ['open_by_handle_at', 'syscall(304, -100, 0, 0)'],
+    ['kexec_load', 'syscall(246, 0, 0, 0, 0)'],
+    ['userfaultfd', 'syscall(323, 0)'],
+    ['perf_event_open', 'syscall(298, 0, 0, -1, -1, 0)'],
+    ['io_uring_setup', 'syscall(425, 1, 0)'],
+    ['socket(AF_ALG)', 'syscall(41, 38, 5, 0)'],
+    ['socket(AF_VSOCK)', 'syscall(41, 40, 1, 0)'],
+  ] as const) {
+    test(`S15 ${call} is not permitted`, async () => {
+      const container = await debian();
+      const { stdout } = await container.exec(['perl', '-e', `my $r = ${line}; print $r < 0 ? $! + 0 : "done"`]);
+      expect(stdout).toBe('1'); // EPERM
+    });
+  }
+
+  test('S15 is the filter of the machine: without one, calls get as far as the kernel lets them', async () => {
+    const machine = { isolation: { ...isolationOf({}), seccomp: 'unconfined' as const } };
+    const container = await temporary({ machine });
+    expect(await container.sh('grep Seccomp: /proc/self/status')).toBe('Seccomp:\t0');
+    const { stdout } = await container.exec([
+      'perl',
+      '-e',
+      'my $r = syscall(250, 0, -3, 0, 0, 0); print $r < 0 ? $! + 0 : "done"',
+    ]);
+    expect(stdout).toBe('done');
+  });
+
+  test('S16 system calls of x32 end the process', async () => {
+    const container = await debian();
+    // getpid with the bit of x32.
+    expect(await container.exec(['perl', '-e', 'syscall(0x40000000 + 39); print "lives"'])).toMatchObject({
+      code: 159,
+      signal: 'SYS',
+      stdout: '',
+    });
+  });
 
   test('S18 no device can be made, block or character', async () => {
     const container = await debian();

@@ -45,7 +45,9 @@ const forbidden = (isForbidden: (entry: Import) => boolean): string[] =>
 const isBelow = (path: string, ...folders: string[]): boolean =>
   folders.some((folder) => path === `${folder}.ts` || path.startsWith(`${folder}/`));
 const isOurs = (path: string): boolean => isBelow(path, 'src', 'providers');
-const parts = ['config', 'plan', 'state', 'store', 'net', 'ssh', 'provision'].map((name) => `src/${name}`);
+const parts = ['config', 'plan', 'state', 'store', 'net', 'ssh', 'provision', 'oci', 'cgroup'].map(
+  (name) => `src/${name}`,
+);
 
 describe('imports', () => {
   test('are found at all', () => {
@@ -82,8 +84,36 @@ describe('imports', () => {
     ).toEqual([]);
   });
 
+  test('of the container runtime are its own, of cgroups, sys and the model: it stands alone', () => {
+    expect(
+      forbidden(
+        ({ from, to }) =>
+          isBelow(from, 'src/oci') && isOurs(to) && !isBelow(to, 'src/oci', 'src/cgroup', 'src/sys', 'src/model'),
+      ),
+    ).toEqual([]);
+    const spec = 'src/oci/spec.ts';
+    expect(
+      forbidden(
+        ({ from, to }) =>
+          isBelow(from, 'src/cgroup') &&
+          isOurs(to) &&
+          to !== spec &&
+          !isBelow(to, 'src/cgroup', 'src/sys', 'src/model'),
+      ),
+    ).toEqual([]);
+  });
+
   test('of a provider are of what a provider may know, and of no other provider', () => {
-    const allowed = ['src/model', 'src/sys', 'src/net', 'src/ssh', 'src/store', 'src/state/paths'];
+    const allowed = [
+      'src/model',
+      'src/sys',
+      'src/net',
+      'src/ssh',
+      'src/store',
+      'src/state/paths',
+      'src/oci',
+      'src/cgroup',
+    ];
     expect(
       forbidden(({ from, to }) => {
         if (!isBelow(from, 'providers') || !isOurs(to)) return false;

@@ -77,16 +77,17 @@ const lateChildProcess = {
 
 rmSync('dist', { recursive: true, force: true });
 // CommonJS: Node starts it in less time than a module.
-await build({
+const program = {
   ...common,
-  entryPoints: { command: 'src/main.ts' },
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
   format: 'cjs',
   define: { 'import.meta.url': '__tsvUrl' },
   banner: { js: "const __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [separateParts, lateChildProcess],
-});
+};
+await build({ ...program, entryPoints: { command: 'src/main.ts' }, plugins: [separateParts, lateChildProcess] });
+// All of it in one file: its process runs once for each container.
+await build({ ...program, entryPoints: { oci: 'src/oci-main.ts' }, plugins: [compiledSchema] });
 await build({
   ...common,
   outdir: 'dist/parts',
@@ -106,20 +107,24 @@ await build({
 });
 writeFileSync('dist/package.json', '{ "type": "commonjs" }\n');
 writeFileSync('dist/parts/package.json', '{ "type": "module" }\n');
-copyFileSync('src/start.cjs', 'dist/tsv.js');
-chmodSync('dist/tsv.js', 0o755);
+for (const [name, source] of Object.entries({ 'tsv.js': 'start.cjs', 'tsv-oci.js': 'start-oci.cjs' })) {
+  copyFileSync(`src/${source}`, `dist/${name}`);
+  chmodSync(`dist/${name}`, 0o755);
+}
 const command = readFileSync('dist/command.cjs', 'utf8');
 writeFileSync('dist/command.cjs', command.replaceAll('import("./parts/', 'importPart("./parts/'));
-writeCodeCache();
+writeCodeCache('command');
+writeCodeCache('oci', 'oci');
 
-/** The command's compiled code, all functions of it, for the Node that builds; another version passes over it. */
-function writeCodeCache() {
+/** A program's compiled code, all functions of it, for the Node that builds; another version passes over it. */
+function writeCodeCache(name, ...words) {
+  const cache = resolve(`dist/${name}-${process.version}.cache`);
   const code = `
     const { setFlagsFromString } = require('node:v8');
     setFlagsFromString('--no-lazy');
-    process.argv = [process.execPath, 'tsv', '--version'];
+    process.argv = [process.execPath, 'tsv', ...${JSON.stringify([...words, '--version'])}];
     const script = require(${JSON.stringify(resolve('dist/tsv.js'))});
     setFlagsFromString('--lazy'); // the flags are part of what has to match
-    require('node:fs').writeFileSync(${JSON.stringify(`dist/command-${process.version}.cache`)}, script.createCachedData());`;
+    require('node:fs').writeFileSync(${JSON.stringify(cache)}, script.createCachedData());`;
   execFileSync(process.execPath, ['-e', code], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

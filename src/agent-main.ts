@@ -6,6 +6,7 @@ import { TsvError, toTsvError } from './model/errors.ts';
 import { clearHolder, lockedError, openLockFile, readHolder, writeHolder } from './state/lock.ts';
 import { projectPaths } from './state/paths.ts';
 import { signalProcess, waitExit } from './sys/children.ts';
+import { exitAtOnce } from './sys/exit.ts';
 import { tryLockExclusive } from './sys/flock.ts';
 import { isAlive, processRef } from './sys/process.ts';
 
@@ -63,7 +64,7 @@ async function main(): Promise<void> {
     } else {
       clearHolder(config.projectDir);
     }
-    process.exit(code);
+    exitAtOnce(code);
   };
   const retire = () => {
     note(leavingName, new Date().toISOString());
@@ -106,5 +107,5 @@ main().catch((error: unknown) => {
   } catch {
     // Nobody listens any more; the log has it.
   }
-  process.exit(1);
+  exitAtOnce(1);
 });

@@ -1,15 +1,17 @@
 #!/usr/bin/env node
-// Starts command.cjs with the compiled code that the build kept of it: compiling it anew takes longer than running it.
+// Starts the command with the compiled code that the build kept of it: compiling it anew takes longer than running it.
 'use strict';
 const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const vm = require('node:vm');
 
-const filename = join(__dirname, 'command.cjs');
+// The container runtime is a program of its own.
+const name = process.argv[2] === 'oci' ? 'oci' : 'command';
+const filename = join(__dirname, `${name}.cjs`);
 
 function cachedCode() {
   try {
-    return readFileSync(join(__dirname, `command-${process.version}.cache`));
+    return readFileSync(join(__dirname, `${name}-${process.version}.cache`));
   } catch {
     return undefined; // built by another version of Node
   }

@@ -238,6 +238,16 @@ export function createProgram(
   );
 
   program.commandsGroup('Host:');
+  // Listed only: as the first word it is a program of its own, oci-main.ts.
+  when('oci', () =>
+    define('oci', 'a container runtime for OCI bundles, with runc’s command line: tsv oci --help', async () => {
+      throw new TsvError('TSV_USAGE', 'oci takes no options before it', { hint: 'tsv oci --help' });
+    })
+      .argument('[arguments...]')
+      .helpOption(false)
+      .allowUnknownOption()
+      .passThroughOptions(),
+  );
   if (only === undefined) describeBox();
   when('doctor', () =>
     define(

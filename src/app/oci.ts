@@ -1,0 +1,198 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { detectCgroups } from '../cgroup/index.ts';
+import { TsvError } from '../model/errors.ts';
+import { defaultSpec } from '../oci/default-spec.ts';
+import { configOf, list, type Runtime, state, statistics } from '../oci/lifecycle.ts';
+import { inUserNamespace } from '../oci/namespaces.ts';
+import { readProcess } from '../oci/parse.ts';
+import type { OciProcess, OciResources } from '../oci/spec.ts';
+import { validateConfig, validateProcess } from '../oci/validate.ts';
+
+/* What `tsv oci` does around the operations of src/oci/lifecycle.ts. */
+
+export interface RootPlace {
+  readonly euid: number;
+  /** Not the host's: there, uid 0 may be anybody. */
+  readonly inUserNamespace: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly exists: (path: string) => boolean;
+}
+
+const here = (): RootPlace => ({
+  euid: process.geteuid?.() ?? 0,
+  inUserNamespace: inUserNamespace(),
+  env: process.env,
+  exists: existsSync,
+});
+
+/**
+ * Folder of the containers' state when --root does not say: the host's root has `/run/tsv-oci`, everybody else a folder
+ * of their own. Podman starts a runtime without root as root of a user namespace, and names the folder by
+ * XDG_RUNTIME_DIR alone; with USER=root such a root counts as one (a container in which containers are started).
+ * @throws TSV_USAGE
+ */
+export function defaultRoot(place: RootPlace = here()): string {
+  const { euid, env } = place;
+  const isRoot = euid === 0 && (!place.inUserNamespace || env.USER === 'root');
+  if (!isRoot) {
+    const own = env.XDG_RUNTIME_DIR || `/run/user/${euid}`;
+    if (env.XDG_RUNTIME_DIR || (euid !== 0 && place.exists(own))) return resolve(own, 'tsv-oci');
+    if (euid !== 0) {
+      throw new TsvError('TSV_USAGE', 'there is no folder for the state of containers: XDG_RUNTIME_DIR is not set', {
+        hint: 'tsv oci --root FOLDER',
+      });
+    }
+  }
+  return '/run/tsv-oci';
+}
+
+/**
+ * The process for `exec`, checked.
+ * @param process a file, or what makes it of the container's own
+ * @throws TSV_BUNDLE, TSV_CONTAINER_UNKNOWN
+ */
+export function processFor(
+  runtime: Runtime,
+  id: string,
+  process: string | ((own: OciProcess | undefined) => OciProcess),
+): OciProcess {
+  const own = configOf(runtime, id).process;
+  const { value, warnings } =
+    typeof process === 'string' ? fromFile(process) : validateProcess(structuredClone(process(own)), 'the process');
+  for (const warning of warnings) runtime.warn(warning);
+  return value;
+}
+
+function fromFile(file: string): { value: OciProcess; warnings: readonly string[] } {
+  const { process: value, warnings } = readProcess(file);
+  return { value, warnings };
+}
+
+/** `linux.resources` as JSON from a file, or from stdin for `-`. @throws TSV_BUNDLE */
+export function resourcesFrom(file: string, cwd: string): OciResources {
+  const where = file === '-' ? 'stdin' : resolve(cwd, file);
+  let resources: unknown;
+  try {
+    resources = JSON.parse(file === '-' ? readStdin() : readFileSync(where, 'utf8'));
+  } catch (cause) {
+    throw new TsvError('TSV_BUNDLE', `the resources in ${where} cannot be read`, {
+      details: [cause instanceof Error ? cause.message : String(cause)],
+      cause,
+    });
+  }
+  return checkResources(resources, where);
+}
+
+/** @throws TSV_BUNDLE with every mistake */
+export function checkResources(resources: unknown, where: string): OciResources {
+  const config = { ociVersion: '1.2.0', root: { path: '/' }, linux: { resources: resources ?? 'null' } };
+  return validateConfig(config, `the resources in ${where}`).value.linux?.resources ?? {};
+}
+
+/** All of stdin. It may have been made non-blocking by whoever has it too. */
+function readStdin(): string {
+  const chunks: Buffer[] = [];
+  const buffer = Buffer.alloc(65536);
+  for (;;) {
+    try {
+      const length = readSync(0, buffer, 0, buffer.length, null);
+      if (length === 0) return Buffer.concat(chunks).toString('utf8');
+      chunks.push(Buffer.from(buffer.subarray(0, length)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EOF') return Buffer.concat(chunks).toString('utf8');
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
+}
+
+/** Writes a config.json to start from. @throws TSV_EXISTS */
+export function writeSpec(folder: string, options: { readonly rootless: boolean }): void {
+  const file = join(folder, 'config.json');
+  const cgroup2 = detectCgroups().hierarchies.every(({ version }) => version === 2);
+  const text = `${JSON.stringify(defaultSpec({ ...options, cgroup2 }), undefined, '\t')}\n`;
+  try {
+    writeFileSync(file, text, { flag: 'wx', mode: 0o666 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') throw new TsvError('TSV_EXISTS', `File ${file} exists. Remove it first`, { cause });
+    throw new TsvError('TSV_USAGE', `${file} cannot be written: ${code}`, { cause });
+  }
+}
+
+/** The containers, their owners by name. */
+export function listContainers(
+  runtime: Runtime,
+): (Omit<ReturnType<typeof list>[number], 'owner'> & { owner: string })[] {
+  const containers = list(runtime);
+  if (containers.length === 0) return [];
+  const names = userNames();
+  return containers.map((container) => ({ ...container, owner: names.get(container.owner) ?? `#${container.owner}` }));
+}
+
+/** By uid: passwd(5). */
+function userNames(): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const line of existsSync('/etc/passwd') ? readFileSync('/etc/passwd', 'utf8').split('\n') : []) {
+    const [name = '', , uid = ''] = line.split(':');
+    if (uid !== '' && !names.has(Number(uid))) names.set(Number(uid), name);
+  }
+  return names;
+}
+
+/** What the host's ps(1) prints. @throws TSV_HOST_MISSING, TSV_USAGE with what it says of its options */
+export function hostProcesses(options: readonly string[]): string {
+  const { error, status, stdout, stderr } = spawnSync('ps', options.length === 0 ? ['-ef'] : options, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 256 * 1024 * 1024,
+  });
+  if (error !== undefined) {
+    throw new TsvError('TSV_HOST_MISSING', `ps cannot be run: ${error.message}`, { hint: 'apt install procps' });
+  }
+  if (status !== 0) {
+    throw new TsvError('TSV_USAGE', `ps ended with exit code ${status}`, { details: stderr.trim().split('\n', 1) });
+  }
+  return stdout;
+}
+
+/** Looks at least this often whether the container is still there. */
+const lookMs = 1000;
+
+/**
+ * Hands over what a container uses, at first after one interval, until it ends or is removed.
+ * @throws TSV_CONTAINER_UNKNOWN, TSV_CONTAINER_STATE when it does not run
+ */
+export async function watchStatistics(
+  runtime: Runtime,
+  id: string,
+  intervalMs: number,
+  emit: (data: ReturnType<typeof statistics>) => void,
+): Promise<void> {
+  statistics(runtime, id);
+  let next = performance.now() + intervalMs;
+  while (isThere(runtime, id)) {
+    const left = next - performance.now();
+    if (left > 0) {
+      await new Promise((resume) => setTimeout(resume, Math.min(left, lookMs)));
+      continue;
+    }
+    next += intervalMs;
+    try {
+      emit(statistics(runtime, id));
+    } catch (error) {
+      if (isThere(runtime, id)) throw error;
+    }
+  }
+}
+
+function isThere(runtime: Runtime, id: string): boolean {
+  try {
+    return state(runtime, id).status !== 'stopped';
+  } catch (error) {
+    if (error instanceof TsvError && error.code === 'TSV_CONTAINER_UNKNOWN') return false;
+    throw error;
+  }
+}

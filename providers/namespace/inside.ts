@@ -1,8 +1,6 @@
-import { closeSync, fstatSync, readFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
-import { openBelow } from '../../src/oci/open.ts';
+import { openBelow, readBelow } from '../../src/oci/open.ts';
 import type { UserIds } from '../../src/oci/privileges.ts';
-import { O } from '../../src/sys/flags.ts';
 
 /**
  * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
@@ -11,26 +9,8 @@ import { O } from '../../src/sys/flags.ts';
 export const openInside = (initPid: number, path: string, flags: number): number =>
   openBelow(`/proc/${initPid}/root`, path, flags);
 
-const smallFileBytes = 1 << 20;
-
 /** A small text file of the container; empty where there is none, or something else in its place. */
 export const readInside = (initPid: number, path: string): string => readBelow(`/proc/${initPid}/root`, path) ?? '';
-
-/** The same for any folder that stands for a root; undefined where there is nothing of that name. */
-export function readBelow(folder: string, path: string): string | undefined {
-  let fd: number;
-  try {
-    fd = openBelow(folder, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
-  } catch {
-    return undefined; // an image without that file
-  }
-  try {
-    const stat = fstatSync(fd);
-    return stat.isFile() && stat.size <= smallFileBytes ? readFileSync(fd, 'utf8') : '';
-  } finally {
-    closeSync(fd);
-  }
-}
 
 export interface PasswdEntry extends UserIds {
   readonly name: string;

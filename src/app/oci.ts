@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, readSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { detectCgroups } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
@@ -46,6 +46,28 @@ export function defaultRoot(place: RootPlace = here()): string {
     }
   }
   return '/run/tsv-oci';
+}
+
+/**
+ * Whether descriptors 3, 4, … up to `count` of them came from whoever called. The lowest that did not is in use all the
+ * same: Node's own first one, an epoll(7), has taken its number, and must not get into a container.
+ * @param linkOf where `/proc/self/fd/N` leads, undefined for what is not open
+ * @throws TSV_USAGE
+ */
+export function requirePreserved(count: number, linkOf: (fd: number) => string | undefined = ownDescriptor): void {
+  for (let fd = 3; fd < 3 + count; fd++) {
+    const link = linkOf(fd);
+    if (link === undefined || link.startsWith('anon_inode:[eventpoll]'))
+      throw new TsvError('TSV_USAGE', `--preserve-fds ${count}: descriptor ${fd} is not open`);
+  }
+}
+
+function ownDescriptor(fd: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -1,11 +1,11 @@
 import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, SIGCHLD } from '../sys/flags.ts';
-import { stdio } from '../sys/fork.ts';
 import type { Step } from '../sys/program.ts';
 import { devLinks, makeDevices } from './devices.ts';
-import { makeReadonly, mask, mountAll, openBinds, type PlannedMount } from './mounts.ts';
+import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount } from './mounts.ts';
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
 import { openInRoot, writeFile } from './paths.ts';
 import { becomeUser, execute, reduce, requireCommand } from './privileges.ts';
+import { ownProc } from './proc.ts';
 import type { OciConfig, OciDevice, OciNamespaceType } from './spec.ts';
 import { controlTerminal, openTerminal, type TerminalRequest } from './terminal.ts';
 import { sysctlFile } from './validate-sysctl.ts';
@@ -69,6 +69,8 @@ export interface CreateProgram {
   readonly preserved: number;
   /** The root is moved and entered by chroot(2), for a host whose root is a ramdisk: pivot_root(2) does not work there. */
   readonly noPivot: boolean;
+  /** Where the host has proc and sysfs mounted, deepest first; for `noPivot`. */
+  readonly hostKernelMounts?: readonly string[];
 }
 
 export function createProgram(request: CreateProgram): Step[] {
@@ -99,6 +101,7 @@ export function createProgram(request: CreateProgram): Step[] {
     ...mountAll(request.mounts),
     ...(ownDev(config) ? [...makeDevices(request.devices, request.bindDevices), ...devLinks()] : []),
     ...(request.terminal === undefined ? [] : openTerminal(request.terminal)),
+    ...lateReadonly(request.mounts),
     ...Object.entries(request.files).flatMap(([path, content]) => writeFile(path, content)),
     ...pause('mounted'),
     ...sysctls(config),
@@ -207,7 +210,7 @@ function sysctls(config: OciConfig): Step[] {
   const entries = Object.entries(config.linux?.sysctl ?? {});
   if (entries.length === 0) return [];
   return [
-    ...ownProc(),
+    ...ownProc,
     ...entries.flatMap(([key, value]): Step[] => [
       ...openInRoot(`sys/${sysctlFile(key) ?? key}`, O.WRONLY, {
         from: { fd: 'tree' },
@@ -219,25 +222,11 @@ function sysctls(config: OciConfig): Step[] {
   ];
 }
 
-/** A new proc file system of the container's PID namespace, into `tree`: fsopen(2), fsmount(2). */
-function ownProc(): Step[] {
-  const [FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC] = [1, 6, 1];
-  return [
-    { call: 'fsopen', args: ['proc', FSOPEN_CLOEXEC], as: 'proc' },
-    { call: 'dup3', args: [{ result: 'proc' }, { fd: 'file' }, O.CLOEXEC] },
-    { call: 'close', args: [{ result: 'proc' }] },
-    { call: 'fsconfig', args: [{ fd: 'file' }, FSCONFIG_CMD_CREATE, 0, 0, 0] },
-    { call: 'fsmount', args: [{ fd: 'file' }, FSMOUNT_CLOEXEC, 0], as: 'mounted proc' },
-    { call: 'dup3', args: [{ result: 'mounted proc' }, { fd: 'tree' }, O.CLOEXEC] },
-    { call: 'close', args: [{ result: 'mounted proc' }] },
-  ];
-}
-
 /** pivot_root(2), and the old root is gone: as a slave, so that its unmounting stays in here. */
-function enterRootfs({ config, noPivot }: CreateProgram): Step[] {
+function enterRootfs({ config, noPivot, hostKernelMounts }: CreateProgram): Step[] {
   const propagation = config.linux?.rootfsPropagation;
   return [
-    ...(noPivot ? moveRoot : pivotRoot),
+    ...(noPivot ? moveRoot(hostKernelMounts ?? []) : pivotRoot),
     ...(propagation === undefined
       ? []
       : [{ call: 'mount', args: ['none', '/', '', propagationFlags[propagation], 0] } satisfies Step]),
@@ -268,7 +257,9 @@ const pivotRoot: readonly Step[] = [
   { call: 'chdir', args: ['/'] },
 ];
 
-const moveRoot: readonly Step[] = [
+/** What is left of the host's proc and sysfs would be in reach: its mounts go first. */
+const moveRoot = (hostKernelMounts: readonly string[]): Step[] => [
+  ...hostKernelMounts.map((path): Step => ({ call: 'umount2', args: [path, MNT_DETACH], mode: 'may' })),
   { call: 'mount', args: ['.', '/', '', MS.MOVE, 0] },
   { call: 'chroot', args: ['.'] },
   { call: 'chdir', args: ['/'] },
@@ -301,17 +292,22 @@ function startProcess(request: CreateProgram): Step[] {
     ...request.ownStdio.map(
       (name): Step => ({ call: 'fchown', args: [{ fd: name }, process?.user?.uid ?? 0, -1], mode: 'may' }),
     ),
-    ...reduce({
-      process: process ?? { args: [], cwd: '/' },
-      ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
-      lastCapability: request.lastCapability,
-      bounding: request.bounding,
-      groups: request.groups,
-    }),
-    ...(process === undefined || argv.length === 0 ? [] : requireCommand(argv, env)),
-    { report: 'ready' },
-    ...(gate === 'pipe' ? [awaitGo] : awaitFifo),
-    ...(init ? underInit(argv, env) : [...stdio(), ...preserve(request.preserved), ...execute(argv, env)]),
+    ...reduce(
+      {
+        process: process ?? { args: [], cwd: '/' },
+        ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
+        lastCapability: request.lastCapability,
+        bounding: request.bounding,
+        groups: request.groups,
+      },
+      [
+        ...preserve(request.preserved),
+        ...(argv.length === 0 ? [] : requireCommand(argv, env)),
+        { report: 'ready' },
+        ...(gate === 'pipe' ? [awaitGo] : awaitFifo),
+      ],
+    ),
+    ...(init ? underInit(argv, env) : execute(argv, env)),
   ];
 }
 
@@ -331,6 +327,6 @@ function underInit(argv: readonly string[], env: readonly string[]): Step[] {
     call: 'execveat',
     args: [{ fd: 'init' }, '', { strings: ['tsv-init', ...argument] }, { strings: [...env] }, AT.EMPTY_PATH],
   });
-  if (argv.length === 0) return [...stdio(), runInit([])];
-  return [{ fork: SIGCHLD, as: 'command', parent: [...stdio(), runInit(['-'])] }, ...stdio(), ...execute(argv, env)];
+  if (argv.length === 0) return [runInit([])];
+  return [{ fork: SIGCHLD, as: 'command', parent: [runInit(['-'])] }, ...execute(argv, env)];
 }

@@ -170,6 +170,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       init: options.init === true,
       preserved: options.preserved?.length ?? 0,
       noPivot: options.noPivot === true,
+      ...(options.noPivot === true ? { hostKernelMounts: kernelMounts(rootfs) } : {}),
     });
     const builder = fork({ fds, steps }, startFailure(options.name, config.process));
     const builderGone = waitExit(builder.pid);
@@ -291,14 +292,29 @@ function writeTimeOffsets(pid: number, config: OciConfig): void {
 }
 
 /** The mount point that a path lies on: proc(5), mountinfo. */
-function mountPointOf(path: string): string {
-  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+const mountPointOf = (path: string): string =>
+  mountTable()
+    .map(({ point }) => point)
+    .filter((point) => point === '/' || path === point || path.startsWith(`${point}/`))
+    .reduce((longest, point) => (point.length > longest.length ? point : longest), '/');
+
+/** Where the host has proc and sysfs, deepest first, but for the container's own. */
+const kernelMounts = (rootfs: string | RootfsLayers): string[] => {
+  const own = typeof rootfs === 'string' ? rootfs : rootfs.mountPoint;
+  return mountTable()
+    .filter(({ point, type }) => (type === 'proc' || type === 'sysfs') && !point.startsWith(`${own}/`))
+    .map(({ point }) => point)
+    .reverse();
+};
+
+const mountTable = (): { point: string; type: string }[] =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
     .trim()
     .split('\n')
-    .map((line) => unescapeMount(line.split(' ')[4] ?? '/'))
-    .filter((point) => point === '/' || path === point || path.startsWith(`${point}/`));
-  return points.reduce((longest, point) => (point.length > longest.length ? point : longest), '/');
-}
+    .map((line) => ({
+      point: unescapeMount(line.split(' ')[4] ?? '/'),
+      type: line.split(' - ')[1]?.split(' ')[0] ?? '',
+    }));
 
 const unescapeMount = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));

@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import type { ProcessRef } from '../model/state.ts';
 import { type ExitStatus, waitExit } from '../sys/children.ts';
 import { CLONE, O, SIGCHLD } from '../sys/flags.ts';
-import { fork, stdio } from '../sys/fork.ts';
+import { fork } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
 import { processRef } from '../sys/process.ts';
 import type { Step } from '../sys/program.ts';
@@ -22,6 +22,8 @@ export interface ExecOptions {
   /** PID 1 of the container, which runs. */
   readonly initPid: number;
   readonly process: OciProcess;
+  /** What is executed, where that is not what the first argument says. */
+  readonly file?: string;
   readonly seccomp?: OciSeccomp;
   readonly stdio: Stdio;
   /** Socket that the master of the process's terminal is sent to; with `terminal` and without it, stdio is a terminal. */
@@ -60,19 +62,20 @@ export function execProgram(request: ExecProgram): Step[] {
       : []),
     ...(hasLimits(process) ? pause('mounted') : []),
     ...(terminal && request.console ? controlTerminal : []),
-    ...reduce({
-      process,
-      ...(request.seccomp === undefined ? {} : { seccomp: request.seccomp }),
-      lastCapability: request.lastCapability,
-      bounding: request.bounding,
-      groups: (process.user?.additionalGids?.length ?? 0) > 0 ? 'must' : 'may',
-    }),
-    ...stdio(),
     ...(terminal && !request.console
-      ? [{ call: 'ioctl', args: [0, 0x540e, 0], note: 'TIOCSCTTY' } satisfies Step]
+      ? [{ call: 'ioctl', args: [{ fd: 'stdin' }, 0x540e, 0], note: 'TIOCSCTTY' } satisfies Step]
       : []),
-    ...preserve(request.preserved),
-    ...execute(process.args, process.env ?? []),
+    ...reduce(
+      {
+        process,
+        ...(request.seccomp === undefined ? {} : { seccomp: request.seccomp }),
+        lastCapability: request.lastCapability,
+        bounding: request.bounding,
+        groups: (process.user?.additionalGids?.length ?? 0) > 0 ? 'must' : 'may',
+      },
+      preserve(request.preserved),
+    ),
+    ...execute(process.args, process.env ?? [], request.file),
   ];
 }
 

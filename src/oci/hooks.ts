@@ -1,30 +1,37 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, readFileSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
-import { type ExitStatus, keepAlive, signalProcess, waitExit } from '../sys/children.ts';
+import type { ProcessRef } from '../model/state.ts';
+import { type ExitStatus, signalProcess, waitExit } from '../sys/children.ts';
 import { CLONE, SIGCHLD } from '../sys/flags.ts';
 import { fork, memoryFile, stdio } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
 import { processRef } from '../sys/process.ts';
+import { execInContainer } from './exec.ts';
 import { foreignNamespaces } from './namespaces.ts';
 import { becomeUser } from './privileges.ts';
 import type { OciConfig, OciHook, OciHookKind, OciState } from './spec.ts';
 
 const SIGKILL = 9;
 
-/** Where each kind runs: config.md, "POSIX-platform Hooks". */
-const inContainer: ReadonlySet<OciHookKind> = new Set(['createContainer', 'startContainer']);
-
 /**
  * Runs the hooks of one kind, one after the other, with the container's state on their standard input.
- * @param pid PID 1 of the container, for the kinds that run in its namespaces
+ * Where each kind runs is in config.md, "POSIX-platform Hooks".
+ * @param inside PID 1 of the container and its root's path, for the kinds that run in its namespaces
  * @throws TSV_HOOK for the first that fails
  */
-export async function runHooks(kind: OciHookKind, config: OciConfig, state: OciState, pid?: number): Promise<void> {
+export async function runHooks(
+  kind: OciHookKind,
+  config: OciConfig,
+  state: OciState,
+  inside?: { readonly pid: number; readonly rootfs: string },
+): Promise<void> {
   const input = JSON.stringify(state);
   for (const [index, hook] of (config.hooks?.[kind] ?? []).entries()) {
     const where = `hooks.${kind}[${index}]`;
-    if (inContainer.has(kind) && pid !== undefined) await runInside(hook, where, input, pid);
+    if (inside !== undefined && kind === 'createContainer') await runBesideRoot(hook, where, input, inside);
+    else if (inside !== undefined && kind === 'startContainer')
+      await runAsProcess(hook, where, input, inside.pid, config);
     else runHere(hook, where, input);
   }
 }
@@ -58,58 +65,101 @@ const reason = (hook: OciHook, error: Error): string => {
 const ending = ({ code, signal }: { code?: number | null; signal?: string | number | null }): string =>
   signal === null || signal === undefined ? `exit code ${code}` : `killed by signal ${signal}`;
 
-/** In the namespaces of the container; the path is what it is there at that moment. */
-async function runInside(hook: OciHook, where: string, input: string, pid: number): Promise<void> {
-  const stdin = memoryFile('hook-input', Buffer.from(input));
-  const target = syscall('pidfd_open', where, pid, 0);
-  const output = memoryFile('hook-output', Buffer.alloc(0), { writable: true });
-  try {
-    const namespaces = foreignNamespaces(pid);
-    const child = fork(
-      {
-        fds: { target, stdin, stdout: output, stderr: output },
-        steps: [
-          ...(namespaces === 0 ? [] : [{ call: 'setns', args: [{ fd: 'target' }, namespaces] } as const]),
-          { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
-          { call: 'setsid', args: [] },
-          ...((namespaces & CLONE.NEWUSER) === 0 ? [] : becomeUser({ uid: 0, gid: 0, groups: [] }, 'may')),
-          ...stdio(),
-          {
-            call: 'execve',
-            args: [hook.path, { strings: [...(hook.args ?? [hook.path])] }, { strings: [...(hook.env ?? [])] }],
-          },
-        ],
-      },
-      (_, errno) => failed(hook, where, errno, ''),
-    );
-    const entererGone = waitExit(child.pid);
-    let status: ExitStatus | undefined;
-    let late = false;
+/** In the namespaces of the container, before its root is entered: the path is the host's, the folder is the root. */
+const runBesideRoot = (
+  hook: OciHook,
+  where: string,
+  input: string,
+  { pid, rootfs }: { readonly pid: number; readonly rootfs: string },
+): Promise<void> =>
+  attended(hook, where, input, async (stdin, output) => {
+    const target = syscall('pidfd_open', where, pid, 0);
     try {
-      const hookPid = await child.reported('forked');
-      const exited = waitExit(hookPid);
-      const ref = processRef(hookPid);
-      const timer =
-        hook.timeout === undefined
-          ? undefined
-          : setTimeout(() => {
-              late = true;
-              signalProcess(ref, SIGKILL);
-            }, hook.timeout * 1000);
+      const namespaces = foreignNamespaces(pid);
+      const child = fork(
+        {
+          fds: { target, stdin, stdout: output, stderr: output },
+          steps: [
+            ...(namespaces === 0 ? [] : [{ call: 'setns', args: [{ fd: 'target' }, namespaces] } as const]),
+            { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
+            { call: 'setsid', args: [] },
+            ...((namespaces & CLONE.NEWUSER) === 0 ? [] : becomeUser({ uid: 0, gid: 0, groups: [] }, 'may')),
+            { call: 'chdir', args: [rootfs] },
+            ...stdio(),
+            {
+              call: 'execve',
+              args: [hook.path, { strings: [...(hook.args ?? [hook.path])] }, { strings: [...(hook.env ?? [])] }],
+            },
+          ],
+        },
+        (_, errno) => failed(hook, where, errno, ''),
+      );
+      const entererGone = waitExit(child.pid);
       try {
+        const hookPid = await child.reported('forked');
+        const exited = waitExit(hookPid);
+        const process = processRef(hookPid);
         await child.executed;
-        status = await keepAlive(exited);
+        return { process, exited };
       } finally {
-        clearTimeout(timer);
+        child.abandon();
+        await entererGone;
       }
     } finally {
-      child.abandon();
-      await entererGone;
+      closeSync(target);
     }
+  });
+
+/** As the container's process would run: its user, its rights, its filter. */
+const runAsProcess = (hook: OciHook, where: string, input: string, pid: number, config: OciConfig): Promise<void> =>
+  attended(hook, where, input, (stdin, output) =>
+    execInContainer({
+      name: where,
+      initPid: pid,
+      file: hook.path,
+      process: {
+        ...(config.process ?? { cwd: '/' }),
+        terminal: false,
+        args: hook.args ?? [hook.path],
+        env: hook.env ?? [],
+      },
+      ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
+      stdio: { stdin, stdout: output, stderr: output },
+      cgroupFolders: [],
+    }),
+  );
+
+/** Starts a hook with the state as its input, and sees to its timeout and its end. */
+async function attended(
+  hook: OciHook,
+  where: string,
+  input: string,
+  begin: (
+    stdin: number,
+    output: number,
+  ) => Promise<{ process: ProcessRef | undefined; exited: Promise<ExitStatus | undefined> }>,
+): Promise<void> {
+  const stdin = memoryFile('hook-input', Buffer.from(input));
+  const output = memoryFile('hook-output', Buffer.alloc(0), { writable: true });
+  let late = false;
+  try {
+    const { process, exited } = await begin(stdin, output);
+    const timer = setTimeout(
+      () => {
+        late = true;
+        signalProcess(process, SIGKILL);
+      },
+      Math.min((hook.timeout ?? 2 ** 21) * 1000, 2 ** 31 - 1),
+    );
+    const status = await exited.finally(() => clearTimeout(timer));
     if (late) throw failed(hook, where, `not over after its timeout of ${hook.timeout} s`, readOutput(output));
     if (status?.code !== 0) throw failed(hook, where, ending(status ?? {}), readOutput(output));
+  } catch (error) {
+    if (error instanceof TsvError && error.code === 'TSV_HOOK') throw error;
+    throw failed(hook, where, error instanceof Error ? error.message : String(error), '');
   } finally {
-    for (const fd of [stdin, target, output]) closeSync(fd);
+    closeSync(stdin);
+    closeSync(output);
   }
 }
 

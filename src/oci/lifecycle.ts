@@ -25,6 +25,7 @@ import { commandFailure } from './failures.ts';
 import { readGate } from './gate.ts';
 import { runHooks } from './hooks.ts';
 import { checkHost, checkLabels } from './host.ts';
+import { readBelow } from './open.ts';
 import { readBundle } from './parse.ts';
 import { rootfsFolder } from './plan-mounts.ts';
 import type { OciConfig, OciProcess, OciResources, OciState } from './spec.ts';
@@ -89,7 +90,8 @@ async function make(
   request: StartRequest,
   options: { gate?: { start: number; result: number }; console?: number },
 ): Promise<Made> {
-  const { config, folder: bundle, warnings } = readBundle(request.bundle);
+  const { config: read, folder: bundle, warnings } = readBundle(request.bundle);
+  const config = withHome(read, rootfsFolder(read, bundle));
   for (const warning of [...warnings, ...checkHost(config)]) runtime.warn(warning);
   const terminal = config.process?.terminal === true;
   requireConsole(terminal, request.consoleSocket, options);
@@ -131,7 +133,7 @@ async function make(
         copyUp(config, rootfsFolder(config, bundle), pid);
         const state: OciState = { ...stateOf(draft(), 'creating'), pid };
         for (const kind of ['prestart', 'createRuntime', 'createContainer'] as const)
-          await runHooks(kind, config, state, pid);
+          await runHooks(kind, config, state, { pid, rootfs: rootfsFolder(config, bundle) });
       },
     });
     try {
@@ -152,6 +154,22 @@ async function make(
   } finally {
     if (request.consoleSocket !== undefined && console !== undefined) closeSync(console);
   }
+}
+
+/** HOME of the process's user, as the container's passwd(5) has it, unless the configuration says one. */
+function withHome(config: OciConfig, rootfs: string): OciConfig {
+  return config.process === undefined ? config : { ...config, process: processWithHome(config.process, rootfs) };
+}
+
+function processWithHome(process: OciProcess, rootfs: string): OciProcess {
+  const { env = [], user } = process;
+  if (env.some((entry) => entry.startsWith('HOME='))) return process;
+  return { ...process, env: [...env, `HOME=${homeOf(rootfs, user?.uid ?? 0)}`] };
+}
+
+function homeOf(rootfs: string, uid: number): string {
+  const rows = (readBelow(rootfs, '/etc/passwd') ?? '').split('\n').map((line) => line.split(':'));
+  return rows.find((fields) => fields.length >= 7 && Number(fields[2]) === uid)?.[5] || '/';
 }
 
 function requireConsole(terminal: boolean, socket: string | undefined, { console }: { console?: number }): void {
@@ -208,7 +226,12 @@ async function started(
     throw new TsvError('TSV_BUNDLE', `container ${record.id}: its configuration has no process to start`);
   }
   try {
-    await runHooks('startContainer', config, stateOf(record, 'created'), process?.pid);
+    await runHooks(
+      'startContainer',
+      config,
+      stateOf(record, 'created'),
+      process === undefined ? undefined : { pid: process.pid, rootfs: '/' },
+    );
     await release();
   } catch (error) {
     signalProcess(process, SIGKILL);
@@ -286,14 +309,21 @@ async function attend(
 const exitCode = (status: ExitStatus | undefined): number =>
   status?.signal === undefined ? (status?.code ?? 255) : 128 + status.signal;
 
+/** As the specification has it; but runc says `paused` where that knows only `running`. */
+export type ShownState = Omit<OciState, 'status'> & {
+  readonly status: OciState['status'] | 'paused';
+  readonly rootfs: string;
+  /** ISO 8601. */
+  readonly created: string;
+};
+
 /** @throws TSV_CONTAINER_UNKNOWN */
-export function state(runtime: Runtime, id: string): OciState & { readonly rootfs: string; readonly created: string } {
-  const folder = ContainerFolder.open(runtime.root, id);
-  const record = folder.read();
+export function state(runtime: Runtime, id: string): ShownState {
+  const record = ContainerFolder.open(runtime.root, id).read();
   if (record === undefined) {
     return { ociVersion: '1.2.0', id, status: 'creating', bundle: '', rootfs: '', created: '' };
   }
-  return { ...stateOf(record), ...more(record) };
+  return { ...stateOf(record), status: statusWord(record), ...more(record) };
 }
 
 const more = (record: ContainerRecord) => ({
@@ -301,8 +331,7 @@ const more = (record: ContainerRecord) => ({
   created: record.created,
 });
 
-/** `paused` is runc's word for what the specification does not know. */
-export const statusWord = (record: ContainerRecord): OciState['status'] | 'paused' => {
+const statusWord = (record: ContainerRecord): OciState['status'] | 'paused' => {
   const status = statusOf(record);
   return status === 'running' && isFrozen(record.cgroup) ? 'paused' : status;
 };
@@ -384,7 +413,7 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
       execInContainer({
         name: id,
         initPid: record.process?.pid ?? 0,
-        process: request.process,
+        process: processWithHome(request.process, `/proc/${record.process?.pid}/root`),
         ...(record.config.linux?.seccomp === undefined ? {} : { seccomp: record.config.linux.seccomp }),
         stdio: ownStdio,
         ...(console === undefined ? {} : { console }),

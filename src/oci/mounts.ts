@@ -133,8 +133,27 @@ function bind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[] {
 const plainOnly = ({ type, destination }: { type: string; destination: string }): boolean =>
   type === 'proc' || type === 'sysfs' || /^\/dev\/?$/.test(destination);
 
+/** A read-only /dev is so when its devices are in it. */
+const becomesReadonly = (mount: PlannedMount): boolean =>
+  mount.kind === 'filesystem' &&
+  mount.type === 'tmpfs' &&
+  /^\/dev\/?$/.test(mount.destination) &&
+  (mount.options.flags & MS.RDONLY) !== 0;
+
+/** What had to wait with being read-only. */
+export const lateReadonly = (mounts: readonly PlannedMount[]): Step[] =>
+  mounts.filter(becomesReadonly).flatMap(({ at, destination }): Step[] => [
+    ...openInRoot(destination, O.PATH | O.DIRECTORY),
+    {
+      call: 'mount_setattr',
+      args: [{ fd: 'dir' }, '', AT.EMPTY_PATH, { words: [MOUNT_ATTR.RDONLY, 0, 0, 0] }, 32],
+      note: `${at}: read-only`,
+    },
+  ]);
+
 function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
   const { destination, type, source, options } = mount;
+  const flags = becomesReadonly(mount) ? options.flags & ~MS.RDONLY : options.flags;
   const data = options.data.join(',');
   const place = plainOnly(mount)
     ? openInRoot(destination, O.PATH | O.DIRECTORY | O.NOFOLLOW, {
@@ -147,7 +166,7 @@ function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
     ...place,
     {
       call: 'mount',
-      args: [source, { fdPath: 'dir' }, type, options.flags, data === '' ? 0 : data],
+      args: [source, { fdPath: 'dir' }, type, flags, data === '' ? 0 : data],
       note: `${mount.at}: ${type} at ${destination}`,
     },
   ];

@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { O, RESOLVE } from '../sys/flags.ts';
@@ -26,5 +26,26 @@ export function openBelow(folder: string, path: string, flags: number): number {
     return fd;
   } finally {
     closeSync(root);
+  }
+}
+
+const smallFileBytes = 1 << 20;
+
+/**
+ * A small text file below a folder that stands for a root; undefined where there is nothing of that name, empty where it is
+ * something else.
+ */
+export function readBelow(folder: string, path: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openBelow(folder, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
+  } catch {
+    return undefined; // an image without that file
+  }
+  try {
+    const stat = fstatSync(fd);
+    return stat.isFile() && stat.size <= smallFileBytes ? readFileSync(fd, 'utf8') : '';
+  } finally {
+    closeSync(fd);
   }
 }

@@ -24,7 +24,15 @@ export interface MountHost {
  * @throws TSV_BUNDLE naming the JSON path: a source that is not there, an id map that is none
  */
 export function planMounts(config: OciConfig, host: MountHost): PlannedMount[] {
-  return (config.mounts ?? []).flatMap((mount, index) => plan(mount, `mounts[${index}]`, host));
+  const label = config.linux?.mountLabel;
+  const planned = (config.mounts ?? []).flatMap((mount, index) => plan(mount, `mounts[${index}]`, host));
+  return label === undefined ? planned : planned.map((mount) => labelled(mount, label));
+}
+
+/** SELinux: proc and sysfs have labels of their own. */
+function labelled(mount: PlannedMount, label: string): PlannedMount {
+  if (mount.kind !== 'filesystem' || mount.type === 'proc' || mount.type === 'sysfs') return mount;
+  return { ...mount, options: { ...mount.options, data: [...mount.options.data, `context="${label}"`] } };
 }
 
 function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {

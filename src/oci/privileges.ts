@@ -1,7 +1,9 @@
 import { capabilityMask, capabilityNames, capsetArguments } from '../sys/capabilities.ts';
 import { AT, O, PR } from '../sys/flags.ts';
+import { stdio } from '../sys/fork.ts';
 import type { CallStep, Step } from '../sys/program.ts';
 import { openInRoot } from './paths.ts';
+import { applyLabels } from './proc.ts';
 import { compileSeccomp, SECCOMP_SET_MODE_FILTER } from './seccomp.ts';
 import type { OciProcess, OciSeccomp } from './spec.ts';
 
@@ -36,10 +38,13 @@ export interface ReduceOptions {
 }
 
 /**
- * From root of the container to what the process may be: bounding set, user, the five sets, working directory,
- * no new privileges, system call filter. Nothing of the container runs before this is done.
+ * From root of the container to what the process may be: bounding set, user, the five sets, working directory, no new
+ * privileges, system call filter. Nothing of the container runs before this is done.
+ * @param rest what has to be done until the command is executed. A filter knows only what the command needs, so as little
+ * as possible comes after it: with no_new_privs nothing; without, it needs CAP_SYS_ADMIN (seccomp(2)) and so comes
+ * before that is given up.
  */
-export function reduce(options: ReduceOptions): Step[] {
+export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step[] {
   const { process, lastCapability } = options;
   const { capabilities = {}, noNewPrivileges = false } = process;
   const user: UserIds = {
@@ -63,10 +68,10 @@ export function reduce(options: ReduceOptions): Step[] {
   const filter = seccompStep(options.seccomp);
   return [
     { call: 'keyctl', args: [1, 0], mode: 'may', note: 'a session keyring of its own' },
+    ...applyLabels(process),
     // By descriptor, and through no link of /proc: it cannot lead to what is open here (CVE-2024-21626).
     ...openInRoot(process.cwd, O.PATH | O.DIRECTORY, { note: folderNote(process.cwd) }),
-    // Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)): it comes before that is given up.
-    ...(noNewPrivileges ? [] : filter),
+    ...(noNewPrivileges ? [] : [...stdio(), ...filter]),
     ...numbers
       .filter((number) => !inMask(bounding, number))
       .map(
@@ -84,9 +89,9 @@ export function reduce(options: ReduceOptions): Step[] {
     ...numbers
       .filter((number) => inMask(ambient, number))
       .map((number): Step => ({ call: 'prctl', args: [PR.CAP_AMBIENT, PR.CAP_AMBIENT_RAISE, number, 0, 0] })),
-    ...(noNewPrivileges
-      ? [{ call: 'prctl', args: [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0] } satisfies CallStep, ...filter]
-      : []),
+    ...(noNewPrivileges ? [{ call: 'prctl', args: [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0] } satisfies CallStep] : []),
+    ...rest,
+    ...(noNewPrivileges ? [...stdio(), ...filter] : []),
   ];
 }
 
@@ -126,11 +131,12 @@ export function requireCommand(argv: readonly string[], env: readonly string[]):
 
 export const commandNote = 'the command';
 
-export function execute(argv: readonly string[], env: readonly string[]): Step[] {
-  const files = commandFiles(argv, env);
-  return files.map((file, i) => ({
+/** execve(2) of the command, or of `file` with its arguments. */
+export function execute(argv: readonly string[], env: readonly string[], file?: string): Step[] {
+  const files = file === undefined ? commandFiles(argv, env) : [file];
+  return files.map((path, i) => ({
     call: 'execve',
-    args: [file, { strings: [...argv] }, { strings: [...env] }],
+    args: [path, { strings: [...argv] }, { strings: [...env] }],
     mode: i < files.length - 1 ? 'may' : 'must',
     note: commandNote,
   }));

@@ -20,7 +20,7 @@ import type { ProcessRef } from '../model/state.ts';
 import { makeFifo } from '../sys/fifo.ts';
 import { isAlive } from '../sys/process.ts';
 import type { OciConfig, OciState } from './spec.ts';
-import { checkContainerId } from './validate.ts';
+import { checkContainerId, isContainerId } from './validate.ts';
 
 /** What is kept of a container between two commands: `ROOT/ID/state.json`. */
 export interface ContainerRecord {
@@ -78,7 +78,7 @@ export class ContainerFolder {
   static list(root: string): string[] {
     try {
       return readdirSync(root, { withFileTypes: true })
-        .filter((entry) => entry.isDirectory())
+        .filter((entry) => entry.isDirectory() && isContainerId(entry.name))
         .map(({ name }) => name)
         .sort();
     } catch (error) {

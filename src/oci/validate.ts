@@ -86,9 +86,11 @@ export function validateProcess(document: unknown, where: string): Validated<Oci
   return { value, warnings: warnings.map((line) => line.replace(/^process\./, '')) };
 }
 
+export const isContainerId = (id: string): boolean => /^[A-Za-z0-9_+-][A-Za-z0-9_+.-]*$/.test(id) && id.length <= 1024;
+
 /** @throws TSV_USAGE unless an id can be the name of a folder and a cgroup and is no path: `web-1`, `a.b_c+d`. */
 export function checkContainerId(id: string): void {
-  if (/^[A-Za-z0-9_+-][A-Za-z0-9_+.-]*$/.test(id) && id.length <= 1024) return;
+  if (isContainerId(id)) return;
   throw new TsvError('TSV_USAGE', `${quote(id)} cannot be the id of a container`, {
     hint: 'letters, digits and the characters _ + - . are possible, at most 1024; the first is no dot',
   });

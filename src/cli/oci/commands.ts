@@ -15,7 +15,7 @@ export interface CommandSpec {
 }
 
 export const globalFlags = {
-  debug: { kind: 'switch', help: 'say more in the log' },
+  debug: { kind: 'switch', help: 'accepted and ignored' },
   log: { kind: 'text', help: 'write errors and warnings to this file too; else they go to stderr' },
   'log-format': { kind: 'text', help: 'text (default) or json: one object per line' },
   root: {
@@ -94,7 +94,7 @@ export const commands = {
       'preserve-fds': startFlags['preserve-fds'],
       apparmor: { kind: 'text', help: 'AppArmor profile' },
       'process-label': { kind: 'text', help: 'SELinux label' },
-      cgroup: { kind: 'text', help: 'accepted; the process always joins the container’s own cgroup' },
+      cgroup: { kind: 'text', help: 'refused: the process joins the container’s own cgroup' },
       'ignore-paused': { kind: 'switch', help: 'also in a paused container: it waits there' },
     },
     notes: ['What is not said comes from `process` of the container’s config.json.'],

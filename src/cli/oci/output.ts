@@ -1,5 +1,5 @@
 import { TsvError } from '../../model/errors.ts';
-import type { OciState } from '../../oci/spec.ts';
+import type { ShownState } from '../../oci/lifecycle.ts';
 
 /** A container as `list` prints it; `owner` is a user's name. */
 export interface ListRow {
@@ -41,7 +41,7 @@ export const listIds = (rows: readonly ListRow[]): string => rows.map(({ id }) =
 export const listJson = (rows: readonly ListRow[]): string => `${JSON.stringify(rows)}\n`;
 
 /** runtime.md, "State", with what runc adds to it; pid is 0 when nothing runs. */
-export function stateJson(state: OciState & { readonly rootfs?: string; readonly created?: string }): string {
+export function stateJson(state: ShownState): string {
   const { ociVersion, id, pid = 0, status, bundle, rootfs, created, annotations } = state;
   return `${JSON.stringify({ ociVersion, id, pid, status, bundle, rootfs, created, annotations }, undefined, 2)}\n`;
 }

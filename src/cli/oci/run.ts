@@ -4,6 +4,7 @@ import {
   hostProcesses,
   listContainers,
   processFor,
+  requirePreserved,
   resourcesFrom,
   watchStatistics,
   writeSpec,
@@ -111,9 +112,15 @@ function startRequest({ id, cwd, options }: Omit<Task<'create'>, 'runtime'>): St
     bundle: resolve(cwd, options.bundle ?? '.'),
     ...pathOf(cwd, 'pidFile', options['pid-file']),
     ...pathOf(cwd, 'consoleSocket', options['console-socket']),
-    preserveFds: Math.max(0, options['preserve-fds'] ?? 0),
+    preserveFds: preservedOf(options),
     noPivot: options['no-pivot'] === true,
   };
+}
+
+function preservedOf(options: Pick<OptionsOf<'create'>, 'preserve-fds'>): number {
+  const count = Math.max(0, options['preserve-fds'] ?? 0);
+  requirePreserved(count);
+  return count;
 }
 
 /** An empty path is none. */
@@ -123,7 +130,7 @@ function pathOf<K extends string>(cwd: string, key: K, path: string | undefined)
 
 async function execute({ runtime, id, args, options, cwd }: Task<'exec'>): Promise<number> {
   if ((options.cgroup ?? '') !== '')
-    runtime.warn('--cgroup is passed over: the process joins the container’s own cgroup');
+    throw new TsvError('TSV_UNSUPPORTED', '--cgroup: a process joins the container’s own cgroup, and no other');
   try {
     const { process: file = '' } = options;
     return await exec(runtime, id, {
@@ -131,7 +138,7 @@ async function execute({ runtime, id, args, options, cwd }: Task<'exec'>): Promi
       ...pathOf(cwd, 'pidFile', options['pid-file']),
       ...pathOf(cwd, 'consoleSocket', options['console-socket']),
       detach: options.detach === true,
-      preserveFds: Math.max(0, options['preserve-fds'] ?? 0),
+      preserveFds: preservedOf(options),
       ignorePaused: options['ignore-paused'] === true,
     });
   } catch (error) {

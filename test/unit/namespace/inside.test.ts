@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { lookUpUser, openInside, readInside } from '../../../providers/namespace/inside.ts';
+import { readBelow } from '../../../src/oci/open.ts';
 import { O } from '../../../src/sys/flags.ts';
 
 const passwd =
@@ -115,5 +116,22 @@ describe('a path inside another root', () => {
     const writer = openSync(fifo, 'r+');
     onTestFinished(() => closeSync(writer));
     expect(readInside(process.pid, fifo)).toBe('');
+  });
+
+  test('below any folder, that folder is the root: no link leads out of it', () => {
+    const outside = join(folder, 'file');
+    symlinkSync(outside, join(folder, 'absolute'));
+    symlinkSync(`../../../../../../../..${outside}`, join(folder, 'relative'));
+    for (const name of ['absolute', 'relative']) expect(readBelow(folder, name)).toBeUndefined();
+    expect(readBelow(folder, '/link')).toBe('text');
+    expect(readBelow(folder, '../../link')).toBe('text');
+    expect(readBelow(folder, '/magic/etc/passwd')).toBeUndefined();
+  });
+
+  test('S52 that is larger than a file of users ever is, is read as empty', () => {
+    writeFileSync(join(folder, 'large'), Buffer.alloc((1 << 20) + 1, 'x'));
+    expect(readBelow(folder, 'large')).toBe('');
+    writeFileSync(join(folder, 'large'), Buffer.alloc(1 << 20, 'x'));
+    expect(readBelow(folder, 'large')).toHaveLength(1 << 20);
   });
 });

@@ -11,11 +11,13 @@ import { containers } from './containers.mjs';
 import { openDocker } from './docker.mjs';
 import { exec } from './exec.mjs';
 import { describeMachine } from './machine.mjs';
+import { manyContainers } from './many.mjs';
+import { oci } from './oci.mjs';
 import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, containers, vm];
+const all = [status, exec, oci, containers, manyContainers, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });

@@ -6,19 +6,19 @@ import type { OciSeccomp, OciSyscallRule } from '../../src/oci/spec.ts';
 interface DockerRule extends Omit<OciSyscallRule, 'names'> {
   readonly name?: string;
   readonly names?: readonly string[];
-  readonly includes?: Conditions;
-  readonly excludes?: Conditions;
+  readonly includes?: Conditions | null;
+  readonly excludes?: Conditions | null;
 }
 
 interface Conditions {
-  readonly caps?: readonly string[];
-  readonly arches?: readonly string[];
-  readonly minKernel?: string;
+  readonly caps?: readonly string[] | null;
+  readonly arches?: readonly string[] | null;
+  readonly minKernel?: string | null;
 }
 
 interface Profile extends Omit<OciSeccomp, 'syscalls'> {
   readonly archMap?: readonly { readonly architecture: string; readonly subArchitectures?: readonly string[] }[];
-  readonly syscalls?: readonly DockerRule[];
+  readonly syscalls?: readonly DockerRule[] | null;
 }
 
 /**
@@ -37,19 +37,31 @@ export function readSeccompProfile(path: string, capabilities: readonly string[]
   if (typeof profile?.defaultAction !== 'string') {
     throw new TsvError('TSV_SECCOMP', `${path}: no profile: it has no defaultAction`);
   }
-  const { archMap, syscalls = [], ...rest } = profile;
-  const meets = ({ caps = [], arches = [], minKernel }: Conditions): boolean =>
-    caps.every((name) => capabilities.includes(name)) &&
-    (arches.length === 0 || arches.some((arch) => ['amd64', 'x86', 'x32'].includes(arch))) &&
-    (minKernel === undefined || compareKernels(kernel, minKernel) >= 0);
-  const touches = ({ caps = [], arches = [] }: Conditions): boolean =>
-    caps.some((name) => capabilities.includes(name)) || arches.includes('amd64');
+  const { archMap, syscalls, ...rest } = profile;
+  // Go writes null for what is not there.
+  const isNewEnough = (minKernel: string) => compareKernels(kernel, minKernel) >= 0;
+  const meets = (conditions: Conditions | null | undefined): boolean => {
+    const { caps, arches, minKernel } = conditions ?? {};
+    return (
+      (caps ?? []).every((name) => capabilities.includes(name)) &&
+      ((arches ?? []).length === 0 || (arches ?? []).some((arch) => ['amd64', 'x86', 'x32'].includes(arch))) &&
+      (minKernel == null || minKernel === '' || isNewEnough(minKernel))
+    );
+  };
+  const touches = (conditions: Conditions | null | undefined): boolean => {
+    const { caps, arches, minKernel } = conditions ?? {};
+    return (
+      (caps ?? []).some((name) => capabilities.includes(name)) ||
+      (arches ?? []).includes('amd64') ||
+      (minKernel != null && minKernel !== '' && isNewEnough(minKernel))
+    );
+  };
   const native = archMap?.find(({ architecture }) => architecture === 'SCMP_ARCH_X86_64');
   return {
     ...rest,
     ...(native === undefined ? {} : { architectures: [native.architecture, ...(native.subArchitectures ?? [])] }),
-    syscalls: syscalls
-      .filter(({ includes = {}, excludes = {} }) => meets(includes) && !touches(excludes))
+    syscalls: (syscalls ?? [])
+      .filter(({ includes, excludes }) => meets(includes) && !touches(excludes))
       .map(({ name, names, action, errnoRet, args }) => ({
         names: names ?? (name === undefined ? [] : [name]),
         action,

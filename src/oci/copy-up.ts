@@ -1,34 +1,29 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { O } from '../sys/flags.ts';
-import { readMountOptions } from './mount-options.ts';
+import type { HeldMount } from './create.ts';
 import { openBelow } from './open.ts';
-import type { OciConfig } from './spec.ts';
 
 /**
- * The option `tmpcopyup`: a new tmpfs begins with what the image has in that place. Both folders are held by descriptors
- * that no link of the image leads elsewhere; cp(1) follows none of what it copies.
- * @param pid of the process that has the mounts, and stands in the root file system
+ * The option `tmpcopyup`: a new tmpfs begins with what the image has in that place. Both folders are held by descriptors: no
+ * link of the image leads elsewhere, and nothing that is mounted below is written to; cp(1) follows no link that it copies.
  */
-export function copyUp(config: OciConfig, rootfs: string, pid: number): void {
-  config.mounts?.forEach((mount, index) => {
-    if (!readMountOptions(mount.options ?? []).copyUp) return;
-    const at = `mounts[${index}].options: tmpcopyup`;
-    const target = openBelow(`/proc/${pid}/cwd`, mount.destination, O.RDONLY | O.DIRECTORY);
+export function copyUp(mounts: readonly HeldMount[], rootfs: string): void {
+  for (const { at, destination, path } of mounts) {
     let source: number;
     try {
-      source = openBelow(rootfs, mount.destination, O.RDONLY | O.DIRECTORY);
+      source = openBelow(rootfs, destination, O.RDONLY | O.DIRECTORY);
     } catch {
-      closeSync(target);
-      return; // the image has nothing there
+      continue; // the image has nothing there
     }
+    const target = openSync(path, O.RDONLY | O.DIRECTORY);
     try {
       const { status, error, stderr } = spawnSync('cp', ['-a', '/proc/self/fd/3/.', '/proc/self/fd/4/'], {
         stdio: ['ignore', 'ignore', 'pipe', source, target],
       });
       if (error !== undefined || status !== 0) {
-        throw new TsvError('TSV_CONTAINER_START', `${at}: ${mount.destination} could not be copied`, {
+        throw new TsvError('TSV_CONTAINER_START', `${at}.options: tmpcopyup: ${destination} could not be copied`, {
           details: [error?.message ?? String(stderr).trim()],
         });
       }
@@ -36,5 +31,5 @@ export function copyUp(config: OciConfig, rootfs: string, pid: number): void {
       closeSync(source);
       closeSync(target);
     }
-  });
+  }
 }

@@ -1,12 +1,12 @@
-import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, SIGCHLD } from '../sys/flags.ts';
+import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIGCHLD } from '../sys/flags.ts';
 import type { Step } from '../sys/program.ts';
 import { devLinks, makeDevices } from './devices.ts';
-import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount } from './mounts.ts';
+import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount, releaseCopies } from './mounts.ts';
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
-import { openInRoot, writeFile } from './paths.ts';
+import { makeFolders, openInRoot, writeFile } from './paths.ts';
 import { becomeUser, execute, reduce, requireCommand } from './privileges.ts';
 import { ownProc } from './proc.ts';
-import type { OciConfig, OciDevice, OciNamespaceType } from './spec.ts';
+import type { OciConfig, OciDevice, OciNamespaceType, OciProcess } from './spec.ts';
 import { controlTerminal, openTerminal, type TerminalRequest } from './terminal.ts';
 import { sysctlFile } from './validate-sysctl.ts';
 
@@ -75,35 +75,44 @@ export interface CreateProgram {
 
 export function createProgram(request: CreateProgram): Step[] {
   const { config, namespaces, privileged, ownedNamespaces: owned } = request;
-  const userFirst = !privileged && namespaces.newUser;
+  const userFirst = !privileged && namespaces.user;
   const others = unshare(namespaces.others);
-  const withUser = CLONE.NEWUSER | (namespaces.newMount ? CLONE.NEWNS : 0);
+  const withUser = (namespaces.newUser ? CLONE.NEWUSER : 0) | (namespaces.newMount ? CLONE.NEWNS : 0);
   return [
+    { call: 'umask', args: [0] },
     { call: 'setsid', args: [] },
     ...joinCgroups(request.cgroups),
     ...(userFirst
-      ? [{ call: 'unshare', args: [CLONE.NEWUSER] } satisfies Step, ...pause('unshared'), ...root('may')]
+      ? [
+          ...(namespaces.newUser ? unshare(CLONE.NEWUSER) : joinNamespaces(namespaces, owned, 'after')),
+          ...pause('unshared'),
+          ...root('may'),
+        ]
       : joinNamespaces(namespaces, owned, 'before')),
     ...(namespaces.newMount ? ownMounts(request) : []),
     ...prepareRootfs(request),
     ...openBinds(request.mounts),
-    ...(namespaces.newTime ? [{ call: 'unshare', args: [CLONE.NEWTIME] } satisfies Step] : []),
+    ...(namespaces.newTime ? timeNamespace(config) : []),
     ...(userFirst
       ? [...others, ...joinNamespaces(namespaces, owned, 'before')]
       : [
           ...joinNamespaces(namespaces, owned, 'after'),
-          ...(namespaces.newUser ? unshare(namespaces.others | withUser) : others),
+          ...(namespaces.user ? unshare(namespaces.others | withUser) : others),
           ...pause('unshared'),
         ]),
     { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
     ...(namespaces.user ? root(request.groups) : []),
-    ...(namespaces.newUser && privileged && namespaces.newMount ? ownRoot : []),
+    ...(namespaces.user && privileged && namespaces.newMount ? ownRoot : []),
     ...mountAll(request.mounts),
     ...(ownDev(config) ? [...makeDevices(request.devices, request.bindDevices), ...devLinks()] : []),
     ...(request.terminal === undefined ? [] : openTerminal(request.terminal)),
-    ...lateReadonly(request.mounts),
     ...Object.entries(request.files).flatMap(([path, content]) => writeFile(path, content)),
+    ...(config.process === undefined ? [] : makeFolders(config.process.cwd)),
     ...pause('mounted'),
+    ...releaseCopies(request.mounts),
+    ...lateReadonly(request.mounts),
+    // From here on nobody in a namespace that it shares can look into it.
+    { call: 'prctl', args: [PR.SET_DUMPABLE, 0, 0, 0, 0] },
     ...sysctls(config),
     ...(config.linux?.maskedPaths ?? []).map(mask),
     ...(config.linux?.readonlyPaths ?? []).map(makeReadonly),
@@ -145,7 +154,9 @@ const propagationFlags = {
 
 /** A mount namespace whose mounts do not show on the host; unless it is asked for, what the host mounts shows here. */
 function ownMounts({ config, rootfsMount }: CreateProgram): Step[] {
-  const propagation = propagationFlags[config.linux?.rootfsPropagation ?? 'slave'];
+  const wanted = config.linux?.rootfsPropagation ?? 'slave';
+  // What is unbindable could not be bound: it becomes so at the end.
+  const propagation = propagationFlags[wanted === 'unbindable' ? 'private' : wanted];
   return [
     { call: 'unshare', args: [CLONE.NEWNS] },
     { call: 'mount', args: ['none', '/', '', MS.REC | propagation, 0] },
@@ -154,6 +165,30 @@ function ownMounts({ config, rootfsMount }: CreateProgram): Step[] {
       : [
           { call: 'mount', args: ['none', rootfsMount, '', MS.PRIVATE, 0], note: 'pivot_root needs it' } satisfies Step,
         ]),
+  ];
+}
+
+/** time_namespaces(7): its offsets are set before the first process is in it. */
+function timeNamespace(config: OciConfig): Step[] {
+  const lines = Object.entries(config.linux?.timeOffsets ?? {})
+    .map(([clock, { secs = 0, nanosecs = 0 }]) => `${clock} ${secs} ${nanosecs}\n`)
+    .join('');
+  const note = 'linux.timeOffsets';
+  return [
+    ...unshare(CLONE.NEWTIME),
+    ...(lines === ''
+      ? []
+      : ([
+          {
+            call: 'openat2',
+            args: [AT.FDCWD, '/proc/self/timens_offsets', { bytes: hostPath(O.WRONLY) }, 24],
+            as: 'offsets',
+            note,
+          },
+          { call: 'dup3', args: [{ result: 'offsets' }, { fd: 'file' }, O.CLOEXEC] },
+          { call: 'close', args: [{ result: 'offsets' }] },
+          { call: 'write', args: [{ fd: 'file' }, lines, Buffer.byteLength(lines)], note },
+        ] satisfies Step[])),
   ];
 }
 
@@ -241,12 +276,15 @@ function enterRootfs({ config, noPivot, hostKernelMounts }: CreateProgram): Step
       : []),
   ];
 }
-/** struct open_how: O_PATH|O_DIRECTORY|O_CLOEXEC, nothing else. */
-const hostRoot = Buffer.alloc(24);
-hostRoot.writeBigUInt64LE(BigInt(O.PATH | O.DIRECTORY | O.CLOEXEC));
+/** struct open_how for a path of the host, before its root is left. */
+function hostPath(flags: number): Buffer {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC));
+  return how;
+}
 
 const pivotRoot: readonly Step[] = [
-  { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostRoot }, 24], as: 'the old root' },
+  { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostPath(O.PATH | O.DIRECTORY) }, 24], as: 'the old root' },
   { call: 'dup3', args: [{ result: 'the old root' }, { fd: 'root' }, O.CLOEXEC] },
   { call: 'close', args: [{ result: 'the old root' }] },
   { call: 'pivot_root', args: ['.', '.'] },
@@ -259,7 +297,14 @@ const pivotRoot: readonly Step[] = [
 
 /** What is left of the host's proc and sysfs would be in reach: its mounts go first. */
 const moveRoot = (hostKernelMounts: readonly string[]): Step[] => [
-  ...hostKernelMounts.map((path): Step => ({ call: 'umount2', args: [path, MNT_DETACH], mode: 'may' })),
+  ...hostKernelMounts.map(
+    (path): Step => ({
+      try: { call: 'umount2', args: [path, MNT_DETACH] },
+      unless: 'error', // it came locked from another user namespace: then it is covered
+      steps: [],
+      otherwise: [{ call: 'mount', args: ['tmpfs', path, 'tmpfs', 0, 0] }],
+    }),
+  ),
   { call: 'mount', args: ['.', '/', '', MS.MOVE, 0] },
   { call: 'chroot', args: ['.'] },
   { call: 'chdir', args: ['/'] },
@@ -289,9 +334,7 @@ function startProcess(request: CreateProgram): Step[] {
   const env = process?.env ?? [];
   return [
     { call: 'umask', args: [process?.user?.umask ?? 0o22] },
-    ...request.ownStdio.map(
-      (name): Step => ({ call: 'fchown', args: [{ fd: name }, process?.user?.uid ?? 0, -1], mode: 'may' }),
-    ),
+    ...chownStdio(request.ownStdio, process),
     ...reduce(
       {
         process: process ?? { args: [], cwd: '/' },
@@ -310,6 +353,10 @@ function startProcess(request: CreateProgram): Step[] {
     ...(init ? underInit(argv, env) : execute(argv, env)),
   ];
 }
+
+/** The process's user can open its terminal and pipes again by /dev/stdout and the like. */
+export const chownStdio = (names: readonly string[], process: OciProcess | undefined): Step[] =>
+  names.map((name) => ({ call: 'fchown', args: [{ fd: name }, process?.user?.uid ?? 0, -1], mode: 'may' }));
 
 export const preserve = (count: number): Step[] =>
   Array.from({ length: count }, (_, i) => ({ call: 'dup3', args: [{ fd: `preserved${i}` }, 3 + i, 0] }));

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cgroup } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
@@ -13,7 +13,7 @@ import { startFailure } from './failures.ts';
 import { initExecutable } from './init.ts';
 import { limitProcess } from './limits.ts';
 import { readMountOptions } from './mount-options.ts';
-import { bindPlace } from './mounts.ts';
+import { bindPlace, copyPlace, type PlannedMount } from './mounts.ts';
 import { inUserNamespace, isPrivileged, namespacePlace, ownedNamespaces, planNamespaces } from './namespaces.ts';
 import { places } from './paths.ts';
 import { planMounts, rootfsFolder } from './plan-mounts.ts';
@@ -52,7 +52,7 @@ export interface CreateOptions {
   /** The namespaces are there, the process that holds them waits. */
   connect?(pid: number): Promise<void>;
   /** All is mounted; nothing of the container has run, and the host's file system is still in sight. */
-  mounted?(pid: number): Promise<void>;
+  mounted?(pid: number, mounts: readonly HeldMount[]): Promise<void>;
 }
 
 /** A container whose process waits for its start. */
@@ -64,6 +64,20 @@ export interface CreatedContainer {
   /** Ends a container that has not been started. */
   abandon(): Promise<void>;
 }
+
+/** A new tmpfs that is to begin with the image's files, by a path that leads to it alone. */
+export interface HeldMount {
+  readonly at: string;
+  readonly destination: string;
+  readonly path: string;
+}
+
+const heldMounts = (mounts: readonly PlannedMount[], path: (name: string) => string): HeldMount[] =>
+  mounts.flatMap((mount, index) =>
+    mount.kind === 'filesystem' && mount.options.copyUp
+      ? [{ at: mount.at, destination: mount.destination, path: path(copyPlace(index)) }]
+      : [],
+  );
 
 let lastCapabilityCache: number | undefined;
 /** The kernel's highest capability (capabilities(7)). */
@@ -124,8 +138,9 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       idmap,
       idmapOptional: options.bindMap !== undefined,
     });
-    mounts.forEach(({ kind }, index) => {
-      if (kind === 'bind') fds[bindPlace(index)] = -1;
+    mounts.forEach((mount, index) => {
+      if (mount.kind === 'bind') fds[bindPlace(index)] = -1;
+      if (mount.kind === 'filesystem' && mount.options.copyUp) fds[copyPlace(index)] = -1;
     });
     const terminal = config.process?.terminal === true;
     if (terminal && options.console !== undefined) fds.console = options.console;
@@ -182,14 +197,16 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
     try {
       await builder.reported('unshared');
       if (namespaces.newUser) writeUserMap(builder.pid, uidMappings, gidMappings, privileged);
-      if (namespaces.newTime) writeTimeOffsets(builder.pid, config);
       await options.connect?.(builder.pid);
       builder.go();
       const pid = await builder.reported('forked');
       exited = waitExit(pid);
       await builder.reported('mounted');
       if (config.process !== undefined) limitProcess(pid, config.process);
-      await options.mounted?.(pid);
+      await options.mounted?.(
+        pid,
+        heldMounts(mounts, (name) => `/proc/${pid}/fd/${builder.fdNumber(name)}`),
+      );
       builder.go();
       await builder.reported('ready');
       const process = processRef(pid);
@@ -266,29 +283,11 @@ async function idMaps(
 }
 
 /** The process's user owns its pipes, so that it can open /dev/stdout again; files and devices keep their owner. */
-function reopenable(stdio: Stdio): string[] {
+export function reopenable(stdio: Stdio): string[] {
   return (['stdin', 'stdout', 'stderr'] as const).filter((name) => {
     const stat = fstatSync(stdio[name]);
     return stat.isFIFO() || stat.isSocket();
   });
-}
-
-/** time_namespaces(7): before the first process is in it. */
-function writeTimeOffsets(pid: number, config: OciConfig): void {
-  const lines = Object.entries(config.linux?.timeOffsets ?? {}).map(
-    ([clock, { secs = 0, nanosecs = 0 }]) => `${clock} ${secs} ${nanosecs}\n`,
-  );
-  if (lines.length === 0) return;
-  const fd = openSync(`/proc/${pid}/timens_offsets`, O.WRONLY);
-  try {
-    writeSync(fd, lines.join(''));
-  } catch (error) {
-    throw new TsvError('TSV_CONTAINER_START', `linux.timeOffsets: ${(error as NodeJS.ErrnoException).code}`, {
-      cause: error,
-    });
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** The mount point that a path lies on: proc(5), mountinfo. */

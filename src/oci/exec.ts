@@ -1,16 +1,16 @@
 import { closeSync, openSync } from 'node:fs';
 import type { ProcessRef } from '../model/state.ts';
 import { type ExitStatus, waitExit } from '../sys/children.ts';
-import { CLONE, O, SIGCHLD } from '../sys/flags.ts';
+import { CLONE, O, PR, SIGCHLD } from '../sys/flags.ts';
 import { fork } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
 import { processRef } from '../sys/process.ts';
 import type { Step } from '../sys/program.ts';
-import { joinFile, lastCapability, passableCapabilities, type Stdio } from './create.ts';
-import { joinCgroups, pause, preserve } from './create-program.ts';
+import { joinFile, lastCapability, passableCapabilities, reopenable, type Stdio } from './create.ts';
+import { chownStdio, joinCgroups, pause, preserve } from './create-program.ts';
 import { startFailure } from './failures.ts';
 import { hasLimits, limitProcess } from './limits.ts';
-import { foreignNamespaces } from './namespaces.ts';
+import { foreignNamespaces, isPrivileged } from './namespaces.ts';
 import { places } from './paths.ts';
 import { becomeUser, execute, reduce } from './privileges.ts';
 import type { OciProcess, OciSeccomp } from './spec.ts';
@@ -40,7 +40,12 @@ export interface ExecProgram extends Omit<ExecOptions, 'name' | 'initPid' | 'std
   readonly bounding: bigint;
   readonly console: boolean;
   readonly preserved: number;
+  /** Descriptors of stdio that the process's user is to own. */
+  readonly ownStdio: readonly string[];
+  readonly privileged: boolean;
 }
+
+const undumpable: Step = { call: 'prctl', args: [PR.SET_DUMPABLE, 0, 0, 0, 0] };
 
 /** Enters a running container and executes a command there. Descriptor `target` is a pidfd of its PID 1. */
 export function execProgram(request: ExecProgram): Step[] {
@@ -48,6 +53,8 @@ export function execProgram(request: ExecProgram): Step[] {
   const terminal = process.terminal === true;
   return [
     ...joinCgroups(request.cgroups),
+    // Who is in there must not look into a process that comes from outside (CVE-2016-9962).
+    ...(request.privileged ? [undumpable] : []),
     { call: 'setns', args: [{ fd: 'target' }, request.namespaces], note: 'enter the container' },
     { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
     { call: 'setsid', args: [] },
@@ -60,7 +67,10 @@ export function execProgram(request: ExecProgram): Step[] {
           devConsole: false,
         })
       : []),
+    ...chownStdio(request.ownStdio, process),
     ...(hasLimits(process) ? pause('mounted') : []),
+    // A caller without privileges could not set those of such a process.
+    ...(request.privileged ? [] : [undumpable]),
     ...(terminal && request.console ? controlTerminal : []),
     ...(terminal && !request.console
       ? [{ call: 'ioctl', args: [{ fd: 'stdin' }, 0x540e, 0], note: 'TIOCSCTTY' } satisfies Step]
@@ -118,6 +128,8 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
       bounding: passableCapabilities((namespaces & CLONE.NEWUSER) !== 0),
       console: options.console !== undefined,
       preserved: options.preserved?.length ?? 0,
+      privileged: isPrivileged(),
+      ownStdio: options.process.terminal === true ? ['stdin'] : reopenable(options.stdio),
     });
     const child = fork({ fds, steps }, startFailure(options.name, options.process));
     const entererGone = waitExit(child.pid);

@@ -14,24 +14,27 @@ import type { OciConfig, OciHook, OciHookKind, OciState } from './spec.ts';
 
 const SIGKILL = 9;
 
+/** Where the hooks run that are for the container's namespaces. */
+interface Inside {
+  /** PID 1. */
+  readonly pid: number;
+  /** Path of its root at that moment. */
+  readonly rootfs: string;
+  readonly cgroups: readonly string[];
+}
+
 /**
  * Runs the hooks of one kind, one after the other, with the container's state on their standard input.
  * Where each kind runs is in config.md, "POSIX-platform Hooks".
  * @param inside PID 1 of the container and its root's path, for the kinds that run in its namespaces
  * @throws TSV_HOOK for the first that fails
  */
-export async function runHooks(
-  kind: OciHookKind,
-  config: OciConfig,
-  state: OciState,
-  inside?: { readonly pid: number; readonly rootfs: string },
-): Promise<void> {
+export async function runHooks(kind: OciHookKind, config: OciConfig, state: OciState, inside?: Inside): Promise<void> {
   const input = JSON.stringify(state);
   for (const [index, hook] of (config.hooks?.[kind] ?? []).entries()) {
     const where = `hooks.${kind}[${index}]`;
     if (inside !== undefined && kind === 'createContainer') await runBesideRoot(hook, where, input, inside);
-    else if (inside !== undefined && kind === 'startContainer')
-      await runAsProcess(hook, where, input, inside.pid, config);
+    else if (inside !== undefined && kind === 'startContainer') await runAsProcess(hook, where, input, inside, config);
     else runHere(hook, where, input);
   }
 }
@@ -66,12 +69,7 @@ const ending = ({ code, signal }: { code?: number | null; signal?: string | numb
   signal === null || signal === undefined ? `exit code ${code}` : `killed by signal ${signal}`;
 
 /** In the namespaces of the container, before its root is entered: the path is the host's, the folder is the root. */
-const runBesideRoot = (
-  hook: OciHook,
-  where: string,
-  input: string,
-  { pid, rootfs }: { readonly pid: number; readonly rootfs: string },
-): Promise<void> =>
+const runBesideRoot = (hook: OciHook, where: string, input: string, { pid, rootfs }: Inside): Promise<void> =>
   attended(hook, where, input, async (stdin, output) => {
     const target = syscall('pidfd_open', where, pid, 0);
     try {
@@ -111,7 +109,13 @@ const runBesideRoot = (
   });
 
 /** As the container's process would run: its user, its rights, its filter. */
-const runAsProcess = (hook: OciHook, where: string, input: string, pid: number, config: OciConfig): Promise<void> =>
+const runAsProcess = (
+  hook: OciHook,
+  where: string,
+  input: string,
+  { pid, cgroups }: Inside,
+  config: OciConfig,
+): Promise<void> =>
   attended(hook, where, input, (stdin, output) =>
     execInContainer({
       name: where,
@@ -125,7 +129,7 @@ const runAsProcess = (hook: OciHook, where: string, input: string, pid: number, 
       },
       ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
       stdio: { stdin, stdout: output, stderr: output },
-      cgroupFolders: [],
+      cgroupFolders: cgroups,
     }),
   );
 
@@ -167,5 +171,5 @@ const readOutput = (fd: number): string => readFileSync(`/proc/self/fd/${fd}`, '
 
 function failed(hook: OciHook, where: string, why: string, said: string): TsvError {
   const lines = said.trim().split('\n').filter(Boolean).slice(-10);
-  return new TsvError('TSV_HOOK', `${where}: ${hook.path}: ${why}`, { details: lines });
+  return new TsvError('TSV_HOOK', `${where}: error running hook ${hook.path}: ${why}`, { details: lines });
 }

@@ -129,11 +129,11 @@ async function make(
       ...(options.gate === undefined ? {} : { gate: options.gate }),
       preserved: preserved(request.preserveFds),
       noPivot: request.noPivot,
-      mounted: async (pid) => {
-        copyUp(config, rootfsFolder(config, bundle), pid);
+      mounted: async (pid, mounts) => {
+        copyUp(mounts, rootfsFolder(config, bundle));
         const state: OciState = { ...stateOf(draft(), 'creating'), pid };
         for (const kind of ['prestart', 'createRuntime', 'createContainer'] as const)
-          await runHooks(kind, config, state, { pid, rootfs: rootfsFolder(config, bundle) });
+          await runHooks(kind, config, state, { pid, rootfs: rootfsFolder(config, bundle), cgroups: [] });
       },
     });
     try {
@@ -230,7 +230,9 @@ async function started(
       'startContainer',
       config,
       stateOf(record, 'created'),
-      process === undefined ? undefined : { pid: process.pid, rootfs: '/' },
+      process === undefined
+        ? undefined
+        : { pid: process.pid, rootfs: '/', cgroups: record.cgroup.members.map(({ folder }) => folder) },
     );
     await release();
   } catch (error) {
@@ -448,8 +450,20 @@ export function list(runtime: Runtime): ListedContainer[] {
   return ContainerFolder.list(runtime.root).flatMap((id) => {
     const record = ContainerFolder.open(runtime.root, id).read();
     if (record === undefined) return [];
-    const { pid = 0, ...rest } = stateOf(record);
-    return [{ ...rest, pid, status: statusWord(record), ...more(record), owner: record.owner }];
+    const { ociVersion, pid = 0, bundle, annotations } = stateOf(record);
+    // In runc's order: there are programs that compare the text.
+    return [
+      {
+        ociVersion,
+        id,
+        pid,
+        status: statusWord(record),
+        bundle,
+        ...more(record),
+        ...(annotations === undefined ? {} : { annotations }),
+        owner: record.owner,
+      },
+    ];
   });
 }
 

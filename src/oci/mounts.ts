@@ -107,7 +107,7 @@ function mountOne(mount: PlannedMount, index: number): Step[] {
     case 'bind':
       return [...bind(mount, index), ...propagate(mount.destination, mount.options)];
     case 'filesystem':
-      return [...mountFilesystem(mount), ...propagate(mount.destination, mount.options)];
+      return [...mountFilesystem(mount), ...holdForCopy(mount, index), ...propagate(mount.destination, mount.options)];
     case 'cgroup1':
       return mountCgroup1(mount);
     case 'remount':
@@ -129,16 +129,37 @@ function bind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[] {
   ];
 }
 
+/** Name of the descriptor that holds a new tmpfs until the image's files are in it: see copy-up.ts. */
+export const copyPlace = (index: number): string => `copy${index}`;
+
+/** The file system by itself: what is mounted below it later is not in the way. */
+function holdForCopy(mount: PlannedMount & { kind: 'filesystem' }, index: number): Step[] {
+  if (!mount.options.copyUp) return [];
+  return [
+    ...openInRoot(mount.destination, O.PATH | O.DIRECTORY),
+    {
+      call: 'open_tree',
+      args: [{ fd: 'dir' }, '', OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH],
+      as: 'the new file system',
+    },
+    { call: 'dup3', args: [{ result: 'the new file system' }, { fd: copyPlace(index) }, O.CLOEXEC] },
+    { call: 'close', args: [{ result: 'the new file system' }] },
+  ];
+}
+
+/** Gives it up again. */
+export const releaseCopies = (mounts: readonly PlannedMount[]): Step[] =>
+  mounts.flatMap((mount, index): Step[] =>
+    mount.kind === 'filesystem' && mount.options.copyUp ? [{ call: 'close', args: [{ fd: copyPlace(index) }] }] : [],
+  );
+
 /** The kernel's own file systems, and /dev, are mounted on plain folders only: no link, nor behind one. */
 const plainOnly = ({ type, destination }: { type: string; destination: string }): boolean =>
   type === 'proc' || type === 'sysfs' || /^\/dev\/?$/.test(destination);
 
-/** A read-only /dev is so when its devices are in it. */
+/** A read-only tmpfs is so when everything is in it: devices, what is mounted below, what was copied up. */
 const becomesReadonly = (mount: PlannedMount): boolean =>
-  mount.kind === 'filesystem' &&
-  mount.type === 'tmpfs' &&
-  /^\/dev\/?$/.test(mount.destination) &&
-  (mount.options.flags & MS.RDONLY) !== 0;
+  mount.kind === 'filesystem' && mount.type === 'tmpfs' && (mount.options.flags & MS.RDONLY) !== 0;
 
 /** What had to wait with being read-only. */
 export const lateReadonly = (mounts: readonly PlannedMount[]): Step[] =>

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import type { OciConfig, OciProcess } from './spec.ts';
@@ -24,7 +24,7 @@ const maxBytes = 16 * 1024 * 1024;
 export function readBundle(bundle: string): Bundle {
   const folder = realFolder(bundle);
   const where = `config.json of bundle ${folder}`;
-  const document = readDocument(join(folder, 'config.json'), where);
+  const document = parseDocument(readText(join(folder, 'config.json'), where), where);
   const { value, warnings } = validateConfig(document, where, (config) => rootProblems(config, folder));
   return { config: value, folder, warnings };
 }
@@ -35,7 +35,7 @@ export function readBundle(bundle: string): Bundle {
  */
 export function readProcess(file: string): { process: OciProcess; warnings: readonly string[] } {
   const path = resolve(file);
-  const { value, warnings } = validateProcess(readDocument(path, path), path);
+  const { value, warnings } = validateProcess(parseDocument(readGiven(path), path), path);
   return { process: value, warnings };
 }
 
@@ -61,8 +61,7 @@ function rootProblems({ root }: OciConfig, folder: string): readonly Problem[] {
   }
 }
 
-function readDocument(path: string, where: string): unknown {
-  const text = readText(path, where);
+function parseDocument(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
@@ -70,6 +69,14 @@ function readDocument(path: string, where: string): unknown {
     const details = [found === undefined ? reason(cause) : `${found.line}:${found.column}: ${found.message}`];
     throw new TsvError('TSV_BUNDLE', `${where} is not JSON`, { details, cause });
   }
+}
+
+/** A file, or what a shell's `<(…)` gives: the caller named it, and waits for it. */
+function readGiven(path: string): string {
+  if (statSync(path, { throwIfNoEntry: false })?.isFIFO() !== true) return readText(path, path);
+  const text = readFileSync(path, 'utf8');
+  if (text.length > maxBytes) throw new TsvError('TSV_BUNDLE', `${path} is larger than 16 MiB`);
+  return text;
 }
 
 /** All of a regular file of bounded size. Opening waits for nobody: a FIFO in its place is refused, not read. */

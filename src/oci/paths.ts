@@ -63,7 +63,7 @@ export function ifOpened(
   unless: 'absent' | 'error',
   steps: readonly Step[],
   options: OpenOptions = {},
-): Step {
+): Extract<Step, { try: unknown }> {
   const { call, keep } = opening(path, flags, options);
   return { try: call, unless, steps: [...keep, ...steps] };
 }
@@ -81,12 +81,11 @@ export function makeFolders(path: string): Step[] {
 export function makeFile(path: string): Step[] {
   return [
     ...makeFolders(posix.dirname(path)),
-    ...openInRoot(posix.dirname(path), O.PATH | O.DIRECTORY),
-    ifOpened(posix.basename(path), O.CREAT | O.EXCL | O.WRONLY, 'error', [], {
-      from: { fd: 'dir' },
-      into: 'file',
-      create: 0o644,
-    }),
+    // Not for writing: what is open for writing keeps its file system from becoming read-only.
+    {
+      ...ifOpened(path, O.PATH, 'error', []),
+      otherwise: openInRoot(path, O.CREAT | O.RDONLY | O.NONBLOCK, { into: 'file', create: 0o644 }),
+    },
   ];
 }
 
@@ -104,5 +103,7 @@ export function writeFile(path: string, content: string): Step[] {
       create: 0o644,
     }),
     { call: 'write', args: [{ fd: 'file' }, { bytes }, bytes.length], note: path },
+    // Not open any more: its file system may become read-only.
+    { call: 'dup3', args: [{ fd: 'go' }, { fd: 'file' }, O.CLOEXEC] },
   ];
 }

@@ -2,8 +2,10 @@ import { statSync } from 'node:fs';
 import { isAbsolute, join, posix, resolve } from 'node:path';
 import type { Cgroup } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
+import { MOUNT_ATTR } from '../sys/flags.ts';
 import { readMountOptions } from './mount-options.ts';
 import { isBind, type PlannedMount } from './mounts.ts';
+import { resolveInRoot } from './resolve.ts';
 import type { OciConfig, OciMount } from './spec.ts';
 
 export interface MountHost {
@@ -36,7 +38,9 @@ function labelled(mount: PlannedMount, label: string): PlannedMount {
 }
 
 function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
-  const destination = posix.join('/', mount.destination);
+  const named = posix.join('/', mount.destination);
+  // What is mounted on a link goes to where it leads, and may have to be made there.
+  const destination = isPlain(mount, named) || host.rootfs === undefined ? named : resolveInRoot(host.rootfs, named);
   const options = readMountOptions(mount.options ?? []);
   if (mount.options?.includes('remount') === true) return [{ at, kind: 'remount', destination, options }];
   if (isBind(mount)) {
@@ -50,7 +54,8 @@ function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
         source,
         folder: isFolder(source, at),
         options,
-        ...(idmap === undefined ? {} : { idmap, idmapOptional: host.idmapOptional }),
+        // Without its owners a share can still be read.
+        ...(idmap === undefined ? {} : { idmap, idmapOptional: host.idmapOptional && isReadonly(options) }),
       },
     ];
   }
@@ -70,6 +75,9 @@ function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
   return [{ at, kind: 'filesystem', destination, type, source, options }];
 }
 
+const isReadonly = ({ attributes, recursive }: ReturnType<typeof readMountOptions>): boolean =>
+  ((attributes.set | recursive.set) & MOUNT_ATTR.RDONLY) !== 0;
+
 function isFolder(source: string, at: string): boolean {
   try {
     return statSync(source).isDirectory();
@@ -80,6 +88,10 @@ function isFolder(source: string, at: string): boolean {
     });
   }
 }
+
+/** Kernel file systems and /dev are mounted on plain folders only: a link in their place is refused, not followed. */
+const isPlain = ({ type }: OciMount, destination: string): boolean =>
+  type === 'proc' || type === 'sysfs' || destination === '/dev';
 
 /** A tmpfs over a folder looks like that folder: /tmp stays open to all. */
 function modeBelow(rootfs: string | undefined, destination: string): number | undefined {

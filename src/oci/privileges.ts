@@ -71,6 +71,7 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
     ...applyLabels(process),
     // By descriptor, and through no link of /proc: it cannot lead to what is open here (CVE-2024-21626).
     ...openInRoot(process.cwd, O.PATH | O.DIRECTORY, { note: folderNote(process.cwd) }),
+    ...enterFolder(process.cwd, user),
     ...(noNewPrivileges ? [] : [...stdio(), ...filter]),
     ...numbers
       .filter((number) => !inMask(bounding, number))
@@ -84,7 +85,6 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
     { call: 'prctl', args: [PR.SET_KEEPCAPS, 1, 0, 0, 0] },
     ...becomeUser(user, options.groups),
     { call: 'prctl', args: [PR.SET_KEEPCAPS, 0, 0, 0, 0] },
-    { call: 'fchdir', args: [{ fd: 'dir' }], note: folderNote(process.cwd) },
     { call: 'capset', args: [{ bytes: header }, { bytes: data }] },
     ...numbers
       .filter((number) => inMask(ambient, number))
@@ -93,6 +93,13 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
     ...rest,
     ...(noNewPrivileges ? [...stdio(), ...filter] : []),
   ];
+}
+
+/** As root of the container; where that one may not (a network file system), as the user. */
+function enterFolder(cwd: string, { uid, gid }: UserIds): Step[] {
+  const enter: CallStep = { call: 'fchdir', args: [{ fd: 'dir' }], note: folderNote(cwd) };
+  const otherwise: Step[] = [{ call: 'setfsgid', args: [gid] }, { call: 'setfsuid', args: [uid] }, enter];
+  return [{ try: enter, unless: 'error', steps: [], otherwise }];
 }
 
 export const folderNote = (cwd: string): string => `working directory ${cwd}`;

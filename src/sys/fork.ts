@@ -42,6 +42,8 @@ export interface ForkedChild {
   abandon(): void;
   /** Resolves when the program has executed its command; rejects with the step that failed. */
   readonly executed: Promise<void>;
+  /** The number that one of the program's descriptors has in the child. */
+  fdNumber(name: string): number;
 }
 
 /** How a failed step becomes an error; the default is TSV_SYSCALL. */
@@ -64,7 +66,7 @@ export function fork(program: Program, failure: StepFailure = defaultFailure): F
     executable = memoryFile('tsv-child', elfExecutable(code, image.bytes));
     const pid = spawn(full.fds, executable, first);
     if (pid < 0) throw failure('clone', errnoName(-pid));
-    return watchStatus(pid, statusRead, goWrite, image.steps, failure);
+    return { ...watchStatus(pid, statusRead, goWrite, image.steps, failure), fdNumber };
   } catch (error) {
     for (const fd of [statusRead, goWrite]) closeSync(fd);
     throw error;
@@ -154,7 +156,7 @@ function watchStatus(
   goWrite: number,
   steps: ReadonlyMap<bigint, Step>,
   failure: StepFailure,
-): ForkedChild {
+): Omit<ForkedChild, 'fdNumber'> {
   const waiting = new Map<number, { resolve: (value: number) => void; reject: (error: Error) => void }>();
   const arrived = new Map<number, number>();
   let failed: TsvError | undefined;

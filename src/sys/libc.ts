@@ -44,6 +44,8 @@ export const NR = {
   setgroups: 116,
   setresuid: 117,
   setresgid: 119,
+  setfsuid: 122,
+  setfsgid: 123,
   capset: 126,
   personality: 135,
   setpriority: 141,

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fchmodSync, fchownSync, fstatSync, openSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { O } from '../sys/flags.ts';
 import type { HeldMount } from './create.ts';
@@ -18,6 +18,7 @@ export function copyUp(mounts: readonly HeldMount[], rootfs: string): void {
       continue; // the image has nothing there
     }
     const target = openSync(path, O.RDONLY | O.DIRECTORY);
+    const before = fstatSync(target);
     try {
       const { status, error, stderr } = spawnSync('cp', ['-a', '/proc/self/fd/3/.', '/proc/self/fd/4/'], {
         stdio: ['ignore', 'ignore', 'pipe', source, target],
@@ -27,6 +28,9 @@ export function copyUp(mounts: readonly HeldMount[], rootfs: string): void {
           details: [error?.message ?? String(stderr).trim()],
         });
       }
+      // The folder itself is as the mount says, not as the image has it.
+      fchownSync(target, before.uid, before.gid);
+      fchmodSync(target, before.mode & 0o7777);
     } finally {
       closeSync(source);
       closeSync(target);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Cgroup } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
-import { type ExitStatus, waitExit } from '../sys/children.ts';
+import { type ExitStatus, waitExit, watchExit } from '../sys/children.ts';
 import { O } from '../sys/flags.ts';
 import { fork, memoryFile } from '../sys/fork.ts';
 import { processRef } from '../sys/process.ts';
@@ -59,8 +59,11 @@ export interface CreateOptions {
 export interface CreatedContainer {
   readonly process: ProcessRef;
   readonly exited: Promise<ExitStatus | undefined>;
-  /** Resolves when the command has been executed. Only without `gate`. @throws TSV_COMMAND_NOT_FOUND, TSV_CONTAINER_START */
-  start(): Promise<void>;
+  /**
+   * Resolves when the command has been executed. Only without `gate`. Detached, its end is for whoever inherits it.
+   * @throws TSV_COMMAND_NOT_FOUND, TSV_CONTAINER_START
+   */
+  start(options?: { detach?: boolean }): Promise<void>;
   /** Ends a container that has not been started. */
   abandon(): Promise<void>;
 }
@@ -200,7 +203,8 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       await options.connect?.(builder.pid);
       builder.go();
       const pid = await builder.reported('forked');
-      exited = waitExit(pid);
+      const watch = watchExit(pid);
+      exited = watch.exited;
       await builder.reported('mounted');
       if (config.process !== undefined) limitProcess(pid, config.process);
       await options.mounted?.(
@@ -215,7 +219,8 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       return {
         process,
         exited,
-        start: async () => {
+        start: async ({ detach = false } = {}) => {
+          if (detach) watch.forget();
           builder.go();
           await builder.executed;
         },

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import type { ProcessRef } from '../model/state.ts';
-import { type ExitStatus, waitExit } from '../sys/children.ts';
+import { type ExitStatus, waitExit, watchExit } from '../sys/children.ts';
 import { CLONE, O, PR, SIGCHLD } from '../sys/flags.ts';
 import { fork } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
@@ -29,6 +29,8 @@ export interface ExecOptions {
   /** Socket that the master of the process's terminal is sent to; with `terminal` and without it, stdio is a terminal. */
   readonly console?: number;
   readonly cgroupFolders: readonly string[];
+  /** Its end is for whoever inherits it: `exited` never comes. */
+  readonly detached?: boolean;
   readonly preserved?: readonly number[];
 }
 
@@ -136,7 +138,9 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
     try {
       const pid = await child.reported('forked');
       const process = processRef(pid);
-      const exited = waitExit(pid);
+      const { exited, forget } = watchExit(pid);
+      // Who lets go of it lets somebody else hear of its end.
+      if (options.detached === true) forget();
       if (hasLimits(options.process)) {
         await child.reported('mounted');
         limitProcess(pid, options.process);

@@ -119,6 +119,8 @@ async function make(
   });
   const console = request.consoleSocket === undefined ? options.console : connectConsole(request.consoleSocket);
   try {
+    // Were this runtime killed now, `delete` would know what it has made.
+    folder.write(draft());
     const container = await createContainer({
       name: request.id,
       config,
@@ -191,7 +193,7 @@ function containerRoot(config: OciConfig): number | undefined {
 function load(runtime: Runtime, id: string): { folder: ContainerFolder; record: ContainerRecord } {
   const folder = ContainerFolder.open(runtime.root, id);
   const record = folder.read();
-  if (record === undefined) {
+  if (record?.process === undefined) {
     throw new TsvError('TSV_CONTAINER_STATE', `container ${id} is being created`, {
       hint: `if whoever made it is gone: tsv oci delete --force ${id}`,
     });
@@ -268,9 +270,15 @@ export async function run(
     const { container, record } = made;
     const proxy =
       pair !== undefined && record.config.process?.terminal === true ? receiveTerminal(pair.receive) : undefined;
-    await started(runtime, folder, record, () => container.start());
-    if (request.detach) return 0;
-    const code = await attend(container, proxy);
+    const signals = request.detach ? undefined : forwardSignals();
+    try {
+      await started(runtime, folder, record, () => container.start({ detach: request.detach }));
+    } catch (error) {
+      signals?.stop();
+      throw error;
+    }
+    if (signals === undefined) return 0;
+    const code = await attend(container, proxy, signals);
     if (!request.keep) await remove(runtime, request.id, { force: true });
     return code;
   } catch (error) {
@@ -282,29 +290,40 @@ export async function run(
   }
 }
 
+/** Takes the signals that a process in the foreground is to have, from before it starts. */
+function forwardSignals(): { to(process: ContainerRecord['process']): void; stop(): void } {
+  const names: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'];
+  const early: number[] = [];
+  let send = (signal: number): void => {
+    early.push(signal);
+  };
+  const forward = (_: NodeJS.Signals, signal: number) => send(signal);
+  for (const name of names) process.on(name, forward);
+  return {
+    to: (target) => {
+      send = (signal) => void signalProcess(target, signal);
+      for (const signal of early.splice(0)) send(signal);
+    },
+    stop: () => {
+      for (const name of names) process.off(name, forward);
+    },
+  };
+}
+
 /** Waits for a process in the foreground: our signals are its signals, our terminal its terminal. */
 async function attend(
   target: { readonly process: ContainerRecord['process']; readonly exited: Promise<ExitStatus | undefined> },
   master: number | undefined,
+  signals: ReturnType<typeof forwardSignals>,
 ): Promise<number> {
   const settle = master === undefined ? undefined : proxyTerminal(master);
-  const forward = (_: NodeJS.Signals, number: number) => signalProcess(target.process, number);
-  const signals: readonly NodeJS.Signals[] = [
-    'SIGTERM',
-    'SIGINT',
-    'SIGHUP',
-    'SIGQUIT',
-    'SIGUSR1',
-    'SIGUSR2',
-    'SIGCONT',
-  ];
-  for (const signal of signals) process.on(signal, forward);
+  signals.to(target.process);
   try {
     const status = await keepAlive(target.exited);
     await settle?.();
     return exitCode(status);
   } finally {
-    for (const signal of signals) process.off(signal, forward);
+    signals.stop();
   }
 }
 
@@ -358,8 +377,8 @@ export async function remove(runtime: Runtime, id: string, { force }: { force: b
     throw error;
   }
   const record = folder.read();
+  if (record?.process === undefined && !force) throw wrongState(id, 'it is being created');
   if (record === undefined) {
-    if (!force) throw wrongState(id, 'it is being created');
     folder.remove();
     return;
   }
@@ -368,7 +387,7 @@ export async function remove(runtime: Runtime, id: string, { force }: { force: b
     throw wrongState(id, `cannot delete a container that is running; kill it first, or delete --force`);
   }
   if (status !== 'stopped') {
-    thaw(record.cgroup);
+    if (isFrozen(record.cgroup)) thaw(record.cgroup);
     signalProcess(record.process, SIGKILL);
     if (record.process !== undefined) await keepAlive(waitExit(record.process.pid));
   }
@@ -410,6 +429,7 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
   const pair = terminal && !request.detach && request.consoleSocket === undefined ? consolePair() : undefined;
   requireConsole(terminal, request.consoleSocket, pair === undefined ? {} : { console: pair.send });
   const console = request.consoleSocket === undefined ? pair?.send : connectConsole(request.consoleSocket);
+  const signals = request.detach ? undefined : forwardSignals();
   try {
     const command = await keepAlive(
       execInContainer({
@@ -421,12 +441,14 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
         ...(console === undefined ? {} : { console }),
         cgroupFolders: record.cgroup.members.map(({ folder }) => folder),
         preserved: preserved(request.preserveFds),
+        detached: request.detach,
       }),
     );
     if (request.pidFile !== undefined) replaceFile(request.pidFile, String(command.pid));
-    if (request.detach) return 0;
-    return await attend(command, pair === undefined ? undefined : receiveTerminal(pair.receive));
+    if (signals === undefined) return 0;
+    return await attend(command, pair === undefined ? undefined : receiveTerminal(pair.receive), signals);
   } finally {
+    signals?.stop();
     for (const fd of new Set([console, pair?.send, pair?.receive])) if (fd !== undefined) closeSync(fd);
   }
 }

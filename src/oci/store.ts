@@ -181,6 +181,7 @@ export function stateOf(record: ContainerRecord, status = statusOf(record)): Oci
 }
 
 export function statusOf(record: ContainerRecord): OciState['status'] {
+  if (record.process === undefined) return 'creating';
   if (!isAlive(record.process)) return 'stopped';
   return record.started ? 'running' : 'created';
 }

@@ -19,18 +19,31 @@ export interface ExitStatus {
  * Resolves when the process is gone. A pidfd (pidfd_open(2)) becomes readable at that moment, for children and strangers
  * alike; a child is reaped here, and only here.
  */
-export function waitExit(pid: number): Promise<ExitStatus | undefined> {
+export const waitExit = (pid: number): Promise<ExitStatus | undefined> => watchExit(pid).exited;
+
+/** {@link waitExit} that can be given up: the process's end is then left to whoever inherits it. */
+export function watchExit(pid: number): { readonly exited: Promise<ExitStatus | undefined>; forget(): void } {
   const fd = trySyscall('pidfd_open', pid, 0);
-  if (fd < 0) return Promise.resolve(undefined); // ESRCH: gone already
-  return new Promise((resolve) => {
-    const handle = pollReadable(fd, () => {
+  if (fd < 0) return { exited: Promise.resolve(undefined), forget: () => {} }; // ESRCH: gone already
+  let forget = (): void => {};
+  const exited = new Promise<ExitStatus | undefined>((resolve) => {
+    let open = true;
+    const close = (): void => {
+      if (!open) return;
+      open = false;
       handle.stop();
-      const status = reap(fd);
       closeSync(fd);
+    };
+    const handle = pollReadable(fd, () => {
+      if (!open) return;
+      const status = reap(fd);
+      close();
       resolve(status);
     });
     handle.unref();
+    forget = close;
   });
+  return { exited, forget };
 }
 
 /** A pidfd that is waited for does not keep Node's event loop going; a command that waits for it alone must. */

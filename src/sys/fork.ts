@@ -56,7 +56,8 @@ export type StepFailure = (step: string, errno: string) => TsvError;
 export function fork(program: Program, failure: StepFailure = defaultFailure): ForkedChild {
   const [statusRead, statusWrite] = pipe();
   const [goRead, goWrite] = pipe();
-  const full: Program = { fds: { status: statusWrite, go: goRead, ...program.fds }, steps: program.steps };
+  // The highest number is closed last by execve: when the pipe ends, all others have been.
+  const full: Program = { fds: { go: goRead, ...program.fds, status: statusWrite }, steps: program.steps };
   let executable: number | undefined;
   try {
     const { fdNumber, first, last } = numbering(full.fds);

@@ -68,7 +68,8 @@ function applyV2(folder: string, rules: readonly DeviceRule[], onMissing: OnMiss
 }
 
 /** Whether this process is root, and not only of a user namespace (user_namespaces(7), uid_map). */
-export function isPrivileged(files: CgroupFiles, euid = process.geteuid?.()): boolean {
+export function isPrivileged(files: CgroupFiles): boolean {
   const map = readIfThere(files, '/proc/self/uid_map') ?? '';
-  return euid === 0 && /^0 0 4294967295$/.test(map.trim().replace(/\s+/g, ' '));
+  const status = readIfThere(files, '/proc/self/status') ?? '';
+  return /^Uid:\t\d+\t0\t/m.test(status) && /^0 0 4294967295$/.test(map.trim().replace(/\s+/g, ' '));
 }

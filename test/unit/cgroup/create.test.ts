@@ -29,6 +29,7 @@ let v2: FakeKernel;
 beforeEach(() => {
   v1 = v1Controllers.reduce((kernel, name) => kernel.hierarchy(1, `/c/${name}`, [name]), new FakeKernel());
   v1.file('/proc/self/uid_map', '         0          0 4294967295');
+  v1.file('/proc/self/status', 'Name:\tnode\nUid:\t0\t0\t0\t0\n');
   v2 = new FakeKernel().hierarchy(2, '/c', v2Controllers);
 });
 const place = (layout: CgroupLayout, cgroupsPath = '/pod/web') => placeCgroup(layout, { cgroupsPath, id: 'x' });

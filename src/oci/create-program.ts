@@ -111,8 +111,8 @@ export function createProgram(request: CreateProgram): Step[] {
     ...pause('mounted'),
     ...releaseCopies(request.mounts),
     ...lateReadonly(request.mounts),
-    // From here on nobody in a namespace that it shares can look into it.
-    { call: 'prctl', args: [PR.SET_DUMPABLE, 0, 0, 0, 0] },
+    // From here on nobody in a namespace that it shares can look into it. (Nor could a caller without privileges.)
+    ...(privileged ? [{ call: 'prctl', args: [PR.SET_DUMPABLE, 0, 0, 0, 0] } satisfies Step] : []),
     ...sysctls(config),
     ...(config.linux?.maskedPaths ?? []).map(mask),
     ...(config.linux?.readonlyPaths ?? []).map(makeReadonly),

@@ -33,8 +33,13 @@ export class AgentServer {
     return this.retired;
   }
 
+  get connected(): number {
+    return this.connections;
+  }
+
+  /** Somebody is connected, or a command still runs: whoever gave it may be gone already. */
   get busy(): boolean {
-    return this.connections > 0;
+    return this.connections > 0 || this.running !== undefined;
   }
 
   async listen(path: string): Promise<void> {
@@ -60,7 +65,7 @@ export class AgentServer {
     socket.on('close', () => {
       interrupt();
       this.connections--;
-      if (this.connections === 0) this.onIdle();
+      if (!this.busy) this.onIdle();
     });
     // Whoever goes away without a request keeps nobody here.
     const dropEarly = () => socket.destroy();
@@ -146,6 +151,7 @@ export class AgentServer {
       } finally {
         this.running = undefined;
         this.onCommand(undefined);
+        if (!this.busy) this.onIdle();
       }
     });
   }

@@ -14,10 +14,10 @@ import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
+import { openPeer, resizeTerminal } from '../../src/sys/terminal.ts';
 import { commandProcess } from './config.ts';
 import { lookUpUser, openInside, readInside } from './inside.ts';
 import { putFile } from './put.ts';
-import { openTerminal, resizeTerminal } from './terminal.ts';
 
 export interface ContainerTarget {
   readonly name: string;
@@ -109,10 +109,10 @@ export class ContainerTransport implements Transport {
       closeSync(master);
       throw new TsvError('TSV_UNSUPPORTED', `${name} has no working /dev/pts`); // something else was put in its place
     }
-    const slave = openTerminal(master);
+    const slave = openPeer(master);
     let command: StartedCommand;
     try {
-      resizeTerminal(master, size.cols, size.rows);
+      resizeTerminal(master, { width: size.cols, height: size.rows });
       command = await this.start(process, { stdin: slave, stdout: slave, stderr: slave });
     } catch (error) {
       closeSync(master);
@@ -137,7 +137,7 @@ export class ContainerTransport implements Transport {
       stdout,
       stderr: Readable.from([]),
       resize: (cols, rows) => {
-        if (open) resizeTerminal(master, cols, rows);
+        if (open) resizeTerminal(master, { width: cols, height: rows });
       },
       signal: signaller(command.pid),
       exited: command.exited.then(async (status) => {

@@ -3,7 +3,7 @@ import { ReadStream } from 'node:tty';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { syscall, trySyscall, withBytes } from '../sys/libc.ts';
-import { windowSize } from './terminal.ts';
+import { resizeTerminal } from '../sys/terminal.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -56,10 +56,7 @@ export function receiveTerminal(socket: number): number {
  */
 export function proxyTerminal(master: number): () => Promise<void> {
   const { stdin, stdout } = process;
-  const resize = () => {
-    const size = windowSize({ width: stdout.columns || 80, height: stdout.rows || 24 });
-    withBytes(size, (pointer) => trySyscall('ioctl', master, 0x5414, pointer));
-  };
+  const resize = () => resizeTerminal(master, { width: stdout.columns || 80, height: stdout.rows || 24 });
   resize();
   const terminal = new ReadStream(master) as ReadStream & NodeJS.WritableStream;
   terminal.on('data', (data: Buffer) => {

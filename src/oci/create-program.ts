@@ -3,7 +3,7 @@ import type { Step } from '../sys/program.ts';
 import { devLinks, makeDevices } from './devices.ts';
 import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount, releaseCopies } from './mounts.ts';
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
-import { makeFolders, openInRoot, writeFile } from './paths.ts';
+import { keepAs, makeFolders, openHow, openInRoot, writeFile } from './paths.ts';
 import { becomeUser, execute, reduce, requireCommand } from './privileges.ts';
 import { ownProc } from './proc.ts';
 import type { OciConfig, OciDevice, OciNamespaceType, OciProcess } from './spec.ts';
@@ -181,12 +181,11 @@ function timeNamespace(config: OciConfig): Step[] {
       : ([
           {
             call: 'openat2',
-            args: [AT.FDCWD, '/proc/self/timens_offsets', { bytes: hostPath(O.WRONLY) }, 24],
+            args: [AT.FDCWD, '/proc/self/timens_offsets', { bytes: openHow(O.WRONLY, 0) }, 24],
             as: 'offsets',
             note,
           },
-          { call: 'dup3', args: [{ result: 'offsets' }, { fd: 'file' }, O.CLOEXEC] },
-          { call: 'close', args: [{ result: 'offsets' }] },
+          ...keepAs('offsets', 'file'),
           { call: 'write', args: [{ fd: 'file' }, lines, Buffer.byteLength(lines)], note },
         ] satisfies Step[])),
   ];
@@ -227,8 +226,7 @@ const ownRoot: readonly Step[] = [
     args: [AT.FDCWD, '.', OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE],
     as: 'the root',
   },
-  { call: 'dup3', args: [{ result: 'the root' }, { fd: 'tree' }, O.CLOEXEC] },
-  { call: 'close', args: [{ result: 'the root' }] },
+  ...keepAs('the root', 'tree'),
   { call: 'move_mount', args: [{ fd: 'tree' }, '', AT.FDCWD, '.', MOVE_MOUNT.F_EMPTY_PATH] },
   { call: 'fchdir', args: [{ fd: 'tree' }] },
 ];
@@ -276,17 +274,9 @@ function enterRootfs({ config, noPivot, hostKernelMounts }: CreateProgram): Step
       : []),
   ];
 }
-/** struct open_how for a path of the host, before its root is left. */
-function hostPath(flags: number): Buffer {
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC));
-  return how;
-}
-
 const pivotRoot: readonly Step[] = [
-  { call: 'openat2', args: [AT.FDCWD, '/', { bytes: hostPath(O.PATH | O.DIRECTORY) }, 24], as: 'the old root' },
-  { call: 'dup3', args: [{ result: 'the old root' }, { fd: 'root' }, O.CLOEXEC] },
-  { call: 'close', args: [{ result: 'the old root' }] },
+  { call: 'openat2', args: [AT.FDCWD, '/', { bytes: openHow(O.PATH | O.DIRECTORY, 0) }, 24], as: 'the old root' },
+  ...keepAs('the old root', 'root'),
   { call: 'pivot_root', args: ['.', '.'] },
   { call: 'fchdir', args: [{ fd: 'root' }] },
   { call: 'mount', args: ['none', '.', '', MS.SLAVE | MS.REC, 0] },

@@ -6,6 +6,7 @@ import { fork } from '../sys/fork.ts';
 import { syscall } from '../sys/libc.ts';
 import { processRef } from '../sys/process.ts';
 import type { Step } from '../sys/program.ts';
+import { TIOC } from '../sys/terminal.ts';
 import { joinFile, lastCapability, passableCapabilities, reopenable, type Stdio } from './create.ts';
 import { chownStdio, joinCgroups, pause, preserve } from './create-program.ts';
 import { startFailure } from './failures.ts';
@@ -75,7 +76,7 @@ export function execProgram(request: ExecProgram): Step[] {
     ...(request.privileged ? [] : [undumpable]),
     ...(terminal && request.console ? controlTerminal : []),
     ...(terminal && !request.console
-      ? [{ call: 'ioctl', args: [{ fd: 'stdin' }, 0x540e, 0], note: 'TIOCSCTTY' } satisfies Step]
+      ? [{ call: 'ioctl', args: [{ fd: 'stdin' }, TIOC.SCTTY, 0], note: 'TIOCSCTTY' } satisfies Step]
       : []),
     ...reduce(
       {

@@ -14,7 +14,7 @@ import {
   updateCgroup,
 } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
-import { type ExitStatus, keepAlive, signalProcess, waitExit } from '../sys/children.ts';
+import { type ExitStatus, signalProcess, waitExit } from '../sys/children.ts';
 import { errnoName } from '../sys/errno.ts';
 import { isAlive } from '../sys/process.ts';
 import { connectConsole, consolePair, proxyTerminal, receiveTerminal } from './console.ts';
@@ -31,7 +31,10 @@ import { rootfsFolder } from './plan-mounts.ts';
 import type { OciConfig, OciProcess, OciResources, OciState } from './spec.ts';
 import { ContainerFolder, type ContainerRecord, replaceFile, stateOf, statusOf } from './store.ts';
 
-/* The operations of a runtime: runtime.md, "Operations" and "Lifecycle". */
+/*
+ * The operations of a runtime: runtime.md, "Operations" and "Lifecycle". What waits for a process alone does not keep Node's
+ * event loop going (src/sys/children.ts, keepAlive): the process edge does, for all of them.
+ */
 
 export interface Runtime {
   /** Folder of the containers' state. */
@@ -146,7 +149,7 @@ async function make(
     } catch (error) {
       await container.abandon();
       signalProcess(container.process, SIGKILL);
-      await keepAlive(container.exited);
+      await container.exited;
       throw error;
     }
   } catch (error) {
@@ -239,7 +242,7 @@ async function started(
     await release();
   } catch (error) {
     signalProcess(process, SIGKILL);
-    if (process !== undefined) await keepAlive(waitExit(process.pid));
+    if (process !== undefined) await waitExit(process.pid);
     throw error;
   }
   const running = { ...record, started: true };
@@ -319,7 +322,7 @@ async function attend(
   const settle = master === undefined ? undefined : proxyTerminal(master);
   signals.to(target.process);
   try {
-    const status = await keepAlive(target.exited);
+    const status = await target.exited;
     await settle?.();
     return exitCode(status);
   } finally {
@@ -363,7 +366,7 @@ export const configOf = (runtime: Runtime, id: string): OciConfig => load(runtim
 /** Sends a signal to the process, or to everything in the container. @throws TSV_CONTAINER_STATE when it does not run */
 export async function kill(runtime: Runtime, id: string, signal: number, options: { all: boolean }): Promise<void> {
   const { record } = load(runtime, id);
-  if (options.all) return keepAlive(killCgroup(record.cgroup, signal));
+  if (options.all) return killCgroup(record.cgroup, signal);
   if (!signalProcess(record.process, signal)) throw wrongState(id, 'container not running');
 }
 
@@ -389,11 +392,11 @@ export async function remove(runtime: Runtime, id: string, { force }: { force: b
   if (status !== 'stopped') {
     if (isFrozen(record.cgroup)) thaw(record.cgroup);
     signalProcess(record.process, SIGKILL);
-    if (record.process !== undefined) await keepAlive(waitExit(record.process.pid));
+    if (record.process !== undefined) await waitExit(record.process.pid);
   }
   // Without a PID namespace of its own, others may have outlived its process.
-  await keepAlive(killCgroup(record.cgroup, SIGKILL));
-  await keepAlive(removeCgroup(record.cgroup));
+  await killCgroup(record.cgroup, SIGKILL);
+  await removeCgroup(record.cgroup);
   await poststop(runtime, record);
   folder.remove();
 }
@@ -431,19 +434,17 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
   const console = request.consoleSocket === undefined ? pair?.send : connectConsole(request.consoleSocket);
   const signals = request.detach ? undefined : forwardSignals();
   try {
-    const command = await keepAlive(
-      execInContainer({
-        name: id,
-        initPid: record.process?.pid ?? 0,
-        process: processWithHome(request.process, `/proc/${record.process?.pid}/root`),
-        ...(record.config.linux?.seccomp === undefined ? {} : { seccomp: record.config.linux.seccomp }),
-        stdio: ownStdio,
-        ...(console === undefined ? {} : { console }),
-        cgroupFolders: record.cgroup.members.map(({ folder }) => folder),
-        preserved: preserved(request.preserveFds),
-        detached: request.detach,
-      }),
-    );
+    const command = await execInContainer({
+      name: id,
+      initPid: record.process?.pid ?? 0,
+      process: processWithHome(request.process, `/proc/${record.process?.pid}/root`),
+      ...(record.config.linux?.seccomp === undefined ? {} : { seccomp: record.config.linux.seccomp }),
+      stdio: ownStdio,
+      ...(console === undefined ? {} : { console }),
+      cgroupFolders: record.cgroup.members.map(({ folder }) => folder),
+      preserved: preserved(request.preserveFds),
+      detached: request.detach,
+    });
     if (request.pidFile !== undefined) replaceFile(request.pidFile, String(command.pid));
     if (signals === undefined) return 0;
     return await attend(command, pair === undefined ? undefined : receiveTerminal(pair.receive), signals);
@@ -496,7 +497,7 @@ export async function pause(runtime: Runtime, id: string): Promise<void> {
   const { record } = load(runtime, id);
   const status = statusWord(record);
   if (status !== 'running' && status !== 'created') throw wrongState(id, `cannot pause a container that is ${status}`);
-  await keepAlive(freeze(record.cgroup));
+  await freeze(record.cgroup);
 }
 
 export function resume(runtime: Runtime, id: string): void {

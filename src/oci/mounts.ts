@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { AT, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE } from '../sys/flags.ts';
 import type { CallStep, Step } from '../sys/program.ts';
 import { type MountOptions, readMountOptions } from './mount-options.ts';
-import { ifOpened, makeFile, makeFolders, openInRoot } from './paths.ts';
+import { ifOpened, keepAs, makeFile, makeFolders, openInRoot } from './paths.ts';
 import type { OciMount } from './spec.ts';
 
 /** A mount of a container with what the host says about it; `at` is its place in the configuration, for messages. */
@@ -69,8 +69,7 @@ export function openBinds(mounts: readonly PlannedMount[]): Step[] {
         as: 'what is bound',
         note: `${mount.at}.source: ${mount.source}`,
       },
-      { call: 'dup3', args: [{ result: 'what is bound' }, tree, O.CLOEXEC] },
-      { call: 'close', args: [{ result: 'what is bound' }] },
+      ...keepAs('what is bound', tree.fd),
       ...setAttributes(tree, options.attributes, 0),
       ...setAttributes(tree, options.recursive, AT.RECURSIVE),
       ...(mount.idmap === undefined
@@ -142,8 +141,7 @@ function holdForCopy(mount: PlannedMount & { kind: 'filesystem' }, index: number
       args: [{ fd: 'dir' }, '', OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH],
       as: 'the new file system',
     },
-    { call: 'dup3', args: [{ result: 'the new file system' }, { fd: copyPlace(index) }, O.CLOEXEC] },
-    { call: 'close', args: [{ result: 'the new file system' }] },
+    ...keepAs('the new file system', copyPlace(index)),
   ];
 }
 
@@ -235,7 +233,7 @@ function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
         ? [
             {
               call: 'mount',
-              args: ['cgroup', { fdPath: 'dir' }, name === 'unified' ? 'cgroup2' : 'cgroup', options.flags, data],
+              args: ['cgroup', { fdPath: 'dir' }, 'cgroup', options.flags, data],
               note: `${at}: ${inside(name)}`,
             } satisfies Step,
           ]
@@ -297,8 +295,7 @@ export function makeReadonly(path: string): Step {
       as: 'the same again',
       note: `read-only ${path}`,
     },
-    { call: 'dup3', args: [{ result: 'the same again' }, { fd: 'tree' }, O.CLOEXEC] },
-    { call: 'close', args: [{ result: 'the same again' }] },
+    ...keepAs('the same again', 'tree'),
     {
       call: 'mount_setattr',
       args: [{ fd: 'tree' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [MOUNT_ATTR.RDONLY, 0, 0, 0] }, 32],

@@ -32,6 +32,12 @@ export function openHow(flags: number, resolve: number, mode = 0): Buffer {
 
 const relative = (path: string): string => path.replace(/^\/+/, '') || '.';
 
+/** Moves a descriptor that a call has returned to the number of one of the program's own. */
+export const keepAs = (result: string, place: string): Step[] => [
+  { call: 'dup3', args: [{ result }, { fd: place }, O.CLOEXEC] },
+  { call: 'close', args: [{ result }] },
+];
+
 /** The call that opens what a path of the container names, and the step that puts it into its place. */
 function opening(path: string, flags: number, options: OpenOptions) {
   const { into = 'dir', from = AT.FDCWD, resolve = RESOLVE.IN_ROOT, create = 0, note } = options;
@@ -43,10 +49,7 @@ function opening(path: string, flags: number, options: OpenOptions) {
       as,
       note: note ?? path,
     },
-    keep: [
-      { call: 'dup3', args: [{ result: as }, { fd: into }, O.CLOEXEC] },
-      { call: 'close', args: [{ result: as }] },
-    ],
+    keep: keepAs(as, into),
   } satisfies { call: Step; keep: Step[] };
 }
 

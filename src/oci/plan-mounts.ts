@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { isAbsolute, join, posix, resolve } from 'node:path';
+import { join, posix, resolve } from 'node:path';
 import type { Cgroup } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
 import { MOUNT_ATTR } from '../sys/flags.ts';
@@ -127,7 +127,5 @@ function cgroupMount(
 }
 
 /** The folder of the root file system: config.md, "Root". */
-export const rootfsFolder = (config: OciConfig, bundle: string): string => {
-  const path = config.root?.path ?? 'rootfs';
-  return isAbsolute(path) ? path : join(bundle, path);
-};
+export const rootfsFolder = (config: OciConfig, bundle: string): string =>
+  resolve(bundle, config.root?.path ?? 'rootfs');

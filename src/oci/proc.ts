@@ -1,6 +1,6 @@
 import { O } from '../sys/flags.ts';
 import type { Step } from '../sys/program.ts';
-import { openInRoot } from './paths.ts';
+import { keepAs, openInRoot } from './paths.ts';
 import type { OciProcess } from './spec.ts';
 
 const [FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC] = [1, 6, 1];
@@ -11,12 +11,10 @@ const [FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC] = [1, 6, 1];
  */
 export const ownProc: readonly Step[] = [
   { call: 'fsopen', args: ['proc', FSOPEN_CLOEXEC], as: 'proc' },
-  { call: 'dup3', args: [{ result: 'proc' }, { fd: 'file' }, O.CLOEXEC] },
-  { call: 'close', args: [{ result: 'proc' }] },
+  ...keepAs('proc', 'file'),
   { call: 'fsconfig', args: [{ fd: 'file' }, FSCONFIG_CMD_CREATE, 0, 0, 0] },
   { call: 'fsmount', args: [{ fd: 'file' }, FSMOUNT_CLOEXEC, 0], as: 'mounted proc' },
-  { call: 'dup3', args: [{ result: 'mounted proc' }, { fd: 'tree' }, O.CLOEXEC] },
-  { call: 'close', args: [{ result: 'mounted proc' }] },
+  ...keepAs('mounted proc', 'tree'),
 ];
 
 /** What the security module makes of the next execve: proc(5), /proc/PID/attr/exec. */

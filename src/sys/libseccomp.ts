@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
-import { loadLibrary, syscall, withBytes, withCString } from './libc.ts';
+import { memoryFile } from './fork.ts';
+import { loadLibrary, syscall, withBytes } from './libc.ts';
 
 /*
  * libseccomp, seccomp_init(3) and its neighbours. It turns rules into a filter in memory and never installs one here.
@@ -129,10 +130,7 @@ export function libseccompVersion(): { version: string; apiLevel: number } {
 
 /** What `write` writes to a file in memory. */
 function written(write: (fd: number) => void): Buffer {
-  const MFD_CLOEXEC = 1;
-  const fd = withCString('seccomp', (name) =>
-    syscall('memfd_create', 'making a file in memory for libseccomp', name, MFD_CLOEXEC),
-  );
+  const fd = memoryFile('seccomp', new Uint8Array(0), { writable: true });
   try {
     write(fd);
     const content = Buffer.alloc(fstatSync(fd).size);

@@ -1,19 +1,8 @@
 import { TsvError } from '../../model/errors.ts';
-import type { ShownState } from '../../oci/lifecycle.ts';
+import type { ListedContainer, ShownState } from '../../oci/lifecycle.ts';
 
 /** A container as `list` prints it; `owner` is a user's name. */
-export interface ListRow {
-  readonly ociVersion: string;
-  readonly id: string;
-  /** 0 when nothing runs. */
-  readonly pid: number;
-  readonly status: string;
-  readonly bundle: string;
-  readonly rootfs: string;
-  readonly created: string;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly owner: string;
-}
+export type ListRow = Omit<ListedContainer, 'owner'> & { readonly owner: string };
 
 export type OutputFormat = 'table' | 'json';
 

@@ -6,29 +6,13 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { initCode, initExecutable } from '../../../src/oci/init.ts';
 import { run } from '../../../src/sys/command.ts';
 import { processStat } from '../../../src/sys/process.ts';
+import { assemble, hasAssembler } from '../../support/assemble.ts';
 import { until } from '../../support/until.ts';
 
 const source = join(import.meta.dirname, '..', '..', '..', 'src', 'oci', 'init.s');
 
-const hasAssembler = (): boolean => {
-  try {
-    execFileSync('as', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-};
-
-test.skipIf(!hasAssembler())('the init is what its source says (skipped where no assembler is installed)', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'init-'));
-  try {
-    const [object, binary] = [join(folder, 'i.o'), join(folder, 'i.bin')];
-    execFileSync('as', ['-o', object, source]);
-    execFileSync('objcopy', ['-O', 'binary', '-j', '.text', object, binary]);
-    expect(readFileSync(binary).toString('hex')).toBe(initCode.toString('hex'));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+test.skipIf(!hasAssembler)('the init is what its source says (skipped where no assembler is installed)', () => {
+  expect(assemble(source)).toBe(initCode.toString('hex'));
 });
 
 describe("the init's executable", () => {

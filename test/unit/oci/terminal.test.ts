@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { controlTerminal, openTerminal, windowSize } from '../../../src/oci/terminal.ts';
+import { controlTerminal, openTerminal } from '../../../src/oci/terminal.ts';
 import { O, RESOLVE } from '../../../src/sys/flags.ts';
+import { windowSize } from '../../../src/sys/terminal.ts';
 import { calls, expectOrder, lines } from './program-requests.ts';
 
 const size = { width: 132, height: 43 };

@@ -1,35 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { dataAddress, elfExecutable } from '../../../src/sys/elf.ts';
 import { layOut } from '../../../src/sys/image.ts';
 import { interpreter } from '../../../src/sys/interpreter.ts';
 import type { Step } from '../../../src/sys/program.ts';
+import { assemble, hasAssembler } from '../../support/assemble.ts';
 
 const source = join(import.meta.dirname, '..', '..', '..', 'src', 'sys', 'interpreter.s');
 
-const hasAssembler = (): boolean => {
-  try {
-    execFileSync('as', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-};
-
 describe('the interpreter', () => {
-  test.skipIf(!hasAssembler())('is what its source says (skipped where no assembler is installed)', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'interpreter-'));
-    try {
-      const [object, binary] = [join(folder, 'i.o'), join(folder, 'i.bin')];
-      execFileSync('as', ['-o', object, source]);
-      execFileSync('objcopy', ['-O', 'binary', '-j', '.text', object, binary]);
-      expect(readFileSync(binary).toString('hex')).toBe(interpreter.toString('hex'));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+  test.skipIf(!hasAssembler)('is what its source says (skipped where no assembler is installed)', () => {
+    expect(assemble(source)).toBe(interpreter.toString('hex'));
   });
 });
 

@@ -4,13 +4,13 @@ import { join, resolve } from 'node:path';
 import { detectCgroups } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
 import { defaultSpec } from '../oci/default-spec.ts';
-import { configOf, list, type Runtime, state, statistics } from '../oci/lifecycle.ts';
 import { inUserNamespace } from '../oci/namespaces.ts';
 import { readProcess } from '../oci/parse.ts';
+import { configOf, list, type Runtime, state, statistics } from '../oci/runtime/index.ts';
 import type { OciProcess, OciResources } from '../oci/spec.ts';
 import { validateConfig, validateProcess } from '../oci/validate.ts';
 
-/* What `tsv oci` does around the operations of src/oci/lifecycle.ts. */
+/* What `tsv oci` does around the operations of src/oci/runtime/index.ts. */
 
 export interface RootPlace {
   readonly euid: number;

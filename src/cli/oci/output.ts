@@ -1,5 +1,5 @@
 import { TsvError } from '../../model/errors.ts';
-import type { ListedContainer, ShownState } from '../../oci/lifecycle.ts';
+import type { ListedContainer, ShownState } from '../../oci/runtime/index.ts';
 
 /** A container as `list` prints it; `owner` is a user's name. */
 export type ListRow = Omit<ListedContainer, 'owner'> & { readonly owner: string };

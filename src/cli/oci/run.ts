@@ -26,7 +26,7 @@ import {
   state,
   statistics,
   update,
-} from '../../oci/lifecycle.ts';
+} from '../../oci/runtime/index.ts';
 import type { Call } from './command-line.ts';
 import type { CommandName, GlobalOptions, OptionsOf } from './commands.ts';
 import { execProcess } from './exec-process.ts';

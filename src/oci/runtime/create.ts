@@ -1,0 +1,136 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import { createCgroup, detectCgroups, placeCgroup, removeCgroup } from '../../cgroup/index.ts';
+import { signalProcess } from '../../sys/children.ts';
+import { connectConsole } from '../console.ts';
+import { copyUp } from '../copy-up.ts';
+import { type CreatedContainer, createContainer } from '../create.ts';
+import { runHooks } from '../hooks.ts';
+import { checkHost } from '../host.ts';
+import { readBundle } from '../parse.ts';
+import { rootfsFolder } from '../plan-mounts.ts';
+import type { OciConfig, OciState } from '../spec.ts';
+import { ContainerFolder, type ContainerRecord, replaceFile, stateOf } from '../store.ts';
+import { requireConsole } from './foreground.ts';
+import { withHome } from './home.ts';
+import { hooksAfter, ownStdio, preserved, type Runtime } from './runtime.ts';
+
+export interface StartRequest {
+  readonly id: string;
+  readonly bundle: string;
+  readonly pidFile?: string;
+  /** Path of a Unix socket that takes the terminal. */
+  readonly consoleSocket?: string;
+  /** How many descriptors from 3 on the process keeps. */
+  readonly preserveFds: number;
+  readonly noPivot: boolean;
+}
+
+const SIGKILL = 9;
+
+/** Makes a container whose process waits for `start`. @throws TSV_CONTAINER_EXISTS, TSV_BUNDLE, TSV_CONTAINER_START, TSV_CGROUP, TSV_HOOK, … */
+export async function create(runtime: Runtime, request: StartRequest): Promise<void> {
+  const folder = ContainerFolder.create(runtime.root, request.id);
+  try {
+    folder.makeGate();
+    const gate = {
+      start: openSync(folder.gate.start, constants.O_RDWR),
+      result: openSync(folder.gate.result, constants.O_RDWR),
+    };
+    try {
+      await make(runtime, folder, request, { gate });
+    } finally {
+      closeSync(gate.start);
+      closeSync(gate.result);
+    }
+  } catch (error) {
+    folder.remove();
+    throw error;
+  }
+}
+
+export interface Made {
+  readonly container: CreatedContainer;
+  readonly record: ContainerRecord;
+}
+
+/** Everything of `create` but the state folder, which is there already. On an error, nothing else is left. */
+export async function make(
+  runtime: Runtime,
+  folder: ContainerFolder,
+  request: StartRequest,
+  options: { gate?: { start: number; result: number }; console?: number },
+): Promise<Made> {
+  const { config: read, folder: bundle, warnings } = readBundle(request.bundle);
+  const config = withHome(read, rootfsFolder(read, bundle));
+  for (const warning of [...warnings, ...checkHost(config)]) runtime.warn(warning);
+  const terminal = config.process?.terminal === true;
+  requireConsole(terminal, request.consoleSocket, options);
+  const place = placeCgroup(detectCgroups(), {
+    ...(config.linux?.cgroupsPath === undefined ? {} : { cgroupsPath: config.linux.cgroupsPath }),
+    id: request.id,
+    systemd: runtime.systemdCgroup,
+  });
+  const ownerUid = containerRoot(config);
+  const cgroup = createCgroup(place, config.linux?.resources ?? {}, {
+    strict: true,
+    ...(ownerUid === undefined ? {} : { ownerUid }),
+  });
+  for (const warning of cgroup.warnings) runtime.warn(warning);
+  const draft = (process?: ContainerRecord['process']): ContainerRecord => ({
+    version: 1,
+    id: request.id,
+    bundle,
+    config,
+    cgroup: cgroup.cgroup,
+    ...(process === undefined ? {} : { process }),
+    started: false,
+    created: new Date().toISOString(),
+    owner: global.process.geteuid?.() ?? 0,
+  });
+  const console = request.consoleSocket === undefined ? options.console : connectConsole(request.consoleSocket);
+  try {
+    // Were this runtime killed now, `delete` would know what it has made.
+    folder.write(draft());
+    const container = await createContainer({
+      name: request.id,
+      config,
+      bundle,
+      cgroup,
+      stdio: ownStdio,
+      ...(console === undefined ? {} : { console }),
+      ...(options.gate === undefined ? {} : { gate: options.gate }),
+      preserved: preserved(request.preserveFds),
+      noPivot: request.noPivot,
+      mounted: async (pid, mounts) => {
+        copyUp(mounts, rootfsFolder(config, bundle));
+        const state: OciState = { ...stateOf(draft(), 'creating'), pid };
+        for (const kind of ['prestart', 'createRuntime', 'createContainer'] as const)
+          await runHooks(kind, config, state, { pid, rootfs: rootfsFolder(config, bundle), cgroups: [] });
+      },
+    });
+    try {
+      const record = draft(container.process);
+      folder.write(record);
+      if (request.pidFile !== undefined) replaceFile(request.pidFile, String(container.process.pid));
+      return { container, record };
+    } catch (error) {
+      await container.abandon();
+      signalProcess(container.process, SIGKILL);
+      await container.exited;
+      throw error;
+    }
+  } catch (error) {
+    await removeCgroup(cgroup.cgroup);
+    await hooksAfter(runtime, 'poststop', draft());
+    throw error;
+  } finally {
+    if (request.consoleSocket !== undefined && console !== undefined) closeSync(console);
+  }
+}
+
+/** The host's uid of the container's root, where that is another: it may divide its cgroup further (v2). */
+function containerRoot(config: OciConfig): number | undefined {
+  if (config.linux?.namespaces?.some(({ type, path }) => type === 'user' && path === undefined) !== true)
+    return undefined;
+  return config.linux.uidMappings?.find(({ containerID }) => containerID === 0)?.hostID;
+}

@@ -10,6 +10,7 @@ import { dataAddress, elfExecutable } from '../../src/sys/elf.ts';
 import { CLONE, O, PR } from '../../src/sys/flags.ts';
 import { fork, stdio } from '../../src/sys/fork.ts';
 import type { Step } from '../../src/sys/program.ts';
+import { isRoot } from '../support/root.ts';
 
 /*
  * Real processes under real filters. Each attack is made twice: without the filter, to show that this kernel would let
@@ -22,7 +23,6 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const root = process.geteuid?.() === 0;
 const containerDefault = defaultSeccomp(['CAP_CHOWN', 'CAP_SETUID', 'CAP_SETGID', 'CAP_NET_BIND_SERVICE']);
 
 interface Outcome {
@@ -203,12 +203,12 @@ describe('under the default filter', () => {
       expect((await results(calls, containerDefault)).at(-1)).toBe(EPERM);
     });
 
-    test.skipIf(!root).each(rootAttacks)('that is root may not use %s', async (_, ...calls) => {
+    test.skipIf(!isRoot).each(rootAttacks)('that is root may not use %s', async (_, ...calls) => {
       expect((await results(calls, undefined)).at(-1)).toSatisfy((result: number) => result >= 0 || result === ENOSYS);
       expect((await results(calls, containerDefault)).at(-1)).toBe(EPERM);
     });
 
-    test.skipIf(!root)('that is root may not load a kernel', async () => {
+    test.skipIf(!isRoot)('that is root may not load a kernel', async () => {
       // More segments than there can be: a kernel that would listen says EINVAL.
       const load: Call = { nr: 246, args: [0, 17, 0, 0] };
       expect(await results([load], undefined)).toSatisfy(([result]) => [-22, ENOSYS].includes(result));

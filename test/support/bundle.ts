@@ -17,14 +17,13 @@ import { afterAll, beforeAll, expect, onTestFinished } from 'vitest';
 import type { OciConfig, OciLinux, OciMount, OciNamespaceType, OciProcess, OciState } from '../../src/oci/spec.ts';
 import { quote, type Result, type Running, type RunOptions, start, tsvProgram } from './cli.ts';
 import { type HostProcess, listProcesses, read } from './host-processes.ts';
+import { isRoot } from './root.ts';
 import { until } from './until.ts';
 
 /*
  * OCI bundles, and `tsv oci` used as anybody uses a runtime: by its command line. The root file system is busybox
  * alone.
  */
-
-export const isRoot = process.geteuid?.() === 0;
 
 type Mutable<T> = T extends readonly (infer U)[]
   ? Mutable<U>[]

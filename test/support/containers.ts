@@ -28,6 +28,7 @@ import { SocketFactory } from '../../src/net/sockets.ts';
 import { storeDir } from '../../src/state/paths.ts';
 import { ensureBox } from '../../src/store/box/index.ts';
 import { type Holder, readUserMap, startHolder, type UserMap } from '../../src/sys/userns.ts';
+import { isRoot } from './root.ts';
 
 /*
  * Containers for tests, in a sandbox of their own and without an agent.
@@ -46,7 +47,6 @@ interface Inside {
 
 const variable = 'TSV_TEST_SANDBOX';
 const projectRoot = join(import.meta.dirname, '..', '..');
-const root = process.geteuid?.() === 0;
 
 async function prepare(): Promise<Inside & { readonly holderProcess: Holder }> {
   const map = readUserMap();
@@ -75,7 +75,7 @@ export function containerTests(file: string): {
   const told = process.env[variable];
   let lab: Lab | undefined;
   const theLab = (): Lab => lab ?? fail('the sandbox is made before the first test');
-  if (!root) return { test: testsInside(file), lab: theLab };
+  if (!isRoot) return { test: testsInside(file), lab: theLab };
   beforeAll(async () => {
     const inside = told === undefined ? await prepare() : (JSON.parse(told) as Inside);
     lab = new Lab(inside, 'holderProcess' in inside ? (inside as { holderProcess: Holder }).holderProcess : undefined);

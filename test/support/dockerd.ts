@@ -2,8 +2,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
-import { cgroupsNamed, isRoot, makeRootfs, removeCgroup } from './bundle.ts';
+import { cgroupsNamed, makeRootfs, removeCgroup } from './bundle.ts';
 import { packageDir, quote, type Result, type Running, type RunOptions, start } from './cli.ts';
+import { isRoot } from './root.ts';
 import { until } from './until.ts';
 
 /** `tsv oci` as one program, for those who take a runtime by its path alone. */

@@ -1,32 +1,34 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { cgroupsNamed } from '../support/bundle.ts';
-import { image } from '../support/dockerd.ts';
-import { usePodman } from '../support/podman.ts';
-import { until } from '../support/until.ts';
+import { cgroupsNamed } from '../../support/bundle.ts';
+import { image, useDocker } from '../../support/dockerd.ts';
+import { until } from '../../support/until.ts';
 
-const podman = usePodman();
+const docker = useDocker();
 
 /** Runs a line of shell in a container that goes with it. */
-const sh = (line: string, ...flags: string[]) =>
-  podman().ok('run', '--rm', '--network', 'none', ...flags, image, 'sh', '-c', line);
+const sh = (line: string, ...flags: string[]) => docker().ok('run', '--rm', ...flags, image, 'sh', '-c', line);
 const inspect = async (name: string, what: string) =>
-  (await podman().ok('inspect', '--format', `{{${what}}}`, name)).trim();
+  (await docker().ok('inspect', '--format', `{{${what}}}`, name)).trim();
 const trapping = 'trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.05; done';
 
 async function logged(name: string, text: string): Promise<void> {
   let seen = '';
   const look = async () => {
-    seen = await podman().ok('logs', name);
+    seen = await docker().ok('logs', name);
     return seen.includes(text);
   };
   await until(`${name} prints ${text}`, look, { seen: () => seen });
 }
 
+test('tsv is the runtime', async () => {
+  expect(await docker().ok('info', '--format', '{{.DefaultRuntime}}')).toBe('tsv\n');
+});
+
 test('run passes input, outputs and the exit code through', async () => {
-  const run = ['run', '--rm', '--network', 'none', '--interactive', image, 'sh', '-c', 'cat; echo problem >&2; exit 7'];
-  expect(await podman().call(run, { input: 'through\n' })).toEqual({
+  const run = ['run', '--rm', '--interactive', image, 'sh', '-c', 'cat; echo problem >&2; exit 7'];
+  expect(await docker().call(run, { input: 'through\n' })).toEqual({
     code: 7,
     stdout: 'through\n',
     stderr: 'problem\n',
@@ -34,47 +36,49 @@ test('run passes input, outputs and the exit code through', async () => {
 });
 
 test('a command that there is not ends with 127, one that cannot be executed with 126', async () => {
-  const missing = await podman().call(['run', '--rm', '--network', 'none', image, 'nonsense']);
+  const missing = await docker().call(['run', '--rm', image, 'nonsense']);
   expect(missing.code).toBe(127);
   expect(missing.stderr).toContain('nonsense');
-  const folder = await podman().call(['run', '--rm', '--network', 'none', image, '/etc/passwd']);
+  const folder = await docker().call(['run', '--rm', image, '/etc/passwd']);
   expect(folder.code).toBe(126);
   expect(folder.stderr).toContain('/etc/passwd');
 });
 
 test('a container in the background: exec, logs, top, stats, pause, stop, start, update, kill, rm', async () => {
   const name = 'background';
-  await podman().ok('run', '--detach', '--network', 'none', '--name', name, image, 'sh', '-c', trapping);
+  await docker().ok('run', '--detach', '--name', name, image, 'sh', '-c', trapping);
   await logged(name, 'up');
 
-  expect(await podman().ok('exec', name, 'id', '-u')).toBe('0\n');
-  expect(await podman().ok('exec', '--user', '1000:1000', '--workdir', '/tmp', name, 'sh', '-c', 'id -u; pwd')).toBe(
+  expect(await docker().ok('exec', name, 'id', '-u')).toBe('0\n');
+  expect(await docker().ok('exec', '--user', '1000:1000', '--workdir', '/tmp', name, 'sh', '-c', 'id -u; pwd')).toBe(
     '1000\n/tmp\n',
   );
-  expect((await podman().call(['exec', name, 'sh', '-c', 'exit 9'])).code).toBe(9);
-  expect((await podman().call(['exec', name, 'nonsense'])).code).toBe(127);
-  expect((await podman().call(['exec', '--interactive', name, 'cat'], { input: 'typed\n' })).stdout).toBe('typed\n');
+  expect((await docker().call(['exec', name, 'sh', '-c', 'exit 9'])).code).toBe(9);
+  const missing = await docker().call(['exec', name, 'nonsense']);
+  expect([126, 127]).toContain(missing.code); // which of them depends on docker's version
+  expect(missing.stdout + missing.stderr).toContain('nonsense');
+  expect((await docker().call(['exec', '--interactive', name, 'cat'], { input: 'typed\n' })).stdout).toBe('typed\n');
 
-  expect(await podman().ok('top', name)).toContain('trap');
-  expect(await podman().ok('stats', '--no-stream', '--format', '{{.Name}} {{.PIDs}}', name)).toMatch(
+  expect(await docker().ok('top', name)).toContain('trap');
+  expect(await docker().ok('stats', '--no-stream', '--format', '{{.Name}} {{.PIDs}}', name)).toMatch(
     /^background [1-9]/,
   );
 
-  await podman().ok('pause', name);
+  await docker().ok('pause', name);
   expect(await inspect(name, '.State.Status')).toBe('paused');
-  await podman().ok('unpause', name);
+  await docker().ok('unpause', name);
   expect(await inspect(name, '.State.Status')).toBe('running');
 
-  await podman().ok('stop', '--time', '20', name);
+  await docker().ok('stop', '--time', '20', name);
   expect(await inspect(name, '.State.Status')).toBe('exited');
   expect(await inspect(name, '.State.ExitCode')).toBe('3');
-  expect(await podman().ok('logs', name)).toBe('up\nbye\n');
+  expect(await docker().ok('logs', name)).toBe('up\nbye\n');
 
-  await podman().ok('start', name);
+  await docker().ok('start', name);
   expect(await inspect(name, '.State.Running')).toBe('true');
-  await podman().ok('update', '--memory', '48m', '--memory-swap', '48m', name);
+  await docker().ok('update', '--memory', '48m', '--memory-swap', '48m', name);
   expect(
-    await podman().ok(
+    await docker().ok(
       'exec',
       name,
       'sh',
@@ -83,18 +87,16 @@ test('a container in the background: exec, logs, top, stats, pause, stop, start,
     ),
   ).toBe(`${48 << 20}\n`);
 
-  await podman().ok('kill', name);
-  expect(await podman().ok('wait', name)).toBe('137\n');
-  await podman().ok('rm', name);
-  expect(await podman().ok('ps', '--all', '--quiet')).toBe('');
+  await docker().ok('kill', name);
+  expect(await docker().ok('wait', name)).toBe('137\n');
+  await docker().ok('rm', name);
+  expect(await docker().ok('ps', '--all', '--quiet')).toBe('');
 });
 
 test('run --interactive --tty has a terminal with keys and a size', async () => {
-  const running = podman().startOnTerminal([
+  const running = docker().startOnTerminal([
     'run',
     '--rm',
-    '--network',
-    'none',
     '-it',
     image,
     'sh',
@@ -110,16 +112,16 @@ test('run --interactive --tty has a terminal with keys and a size', async () => 
 });
 
 test('exec --interactive --tty has one too, and Ctrl-C ends the command', async () => {
-  await podman().ok('run', '--detach', '--network', 'none', '--name', 'terminal', image, 'sleep', '1000');
-  const running = podman().startOnTerminal(['exec', '-it', 'terminal', 'sh', '-c', 'tty; echo ready; exec sleep 1000']);
+  await docker().ok('run', '--detach', '--name', 'terminal', image, 'sleep', '1000');
+  const running = docker().startOnTerminal(['exec', '-it', 'terminal', 'sh', '-c', 'tty; echo ready; exec sleep 1000']);
   await running.prints(/ready/);
   running.write('\x03');
   expect((await running.result).code).toBe(130);
-  await podman().ok('rm', '--force', '--time', '0', 'terminal');
+  await docker().ok('rm', '--force', 'terminal');
 });
 
 test('volumes are those of the host', async () => {
-  const folder = join(podman().dir, 'volume');
+  const folder = join(docker().dir, 'volume');
   mkdirSync(folder);
   writeFileSync(join(folder, 'file'), 'from outside\n');
   expect(await sh('cat /v/file; echo inside >/v/new', '--volume', `${folder}:/v`)).toBe('from outside\n');
@@ -142,18 +144,7 @@ test('--read-only with --tmpfs', async () => {
 test('--user, --hostname, --sysctl, --ulimit, --env, --workdir, --group-add', async () => {
   const script = 'id; hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ulimit -n; echo $A; pwd';
   const flags = ['--user', '1000:1000', '--hostname', 'named', '--sysctl', 'net.ipv4.ip_unprivileged_port_start=80'];
-  const more = [
-    '--ulimit',
-    'nofile=123:456',
-    '--ulimit',
-    'nproc=200:300',
-    '--env',
-    'A=b',
-    '--workdir',
-    '/etc',
-    '--group-add',
-    '7',
-  ];
+  const more = ['--ulimit', 'nofile=123:456', '--env', 'A=b', '--workdir', '/etc', '--group-add', '7'];
   expect(await sh(script, ...flags, ...more)).toBe(
     'uid=1000(user) gid=1000(user) groups=7,1000(user)\nnamed\n80\n123\nb\n/etc\n',
   );
@@ -161,7 +152,7 @@ test('--user, --hostname, --sysctl, --ulimit, --env, --workdir, --group-add', as
 
 test('capabilities, seccomp and masked paths are as usual', async () => {
   const script = 'grep -E "^(CapEff|Seccomp):" /proc/self/status; cat /proc/kcore | wc -c';
-  expect(await sh(script)).toBe('CapEff:\t00000000800405fb\nSeccomp:\t2\n0\n');
+  expect(await sh(script)).toBe('CapEff:\t00000000a80425fb\nSeccomp:\t2\n0\n');
   expect(await sh(script, '--cap-drop', 'ALL', '--security-opt', 'seccomp=unconfined')).toBe(
     'CapEff:\t0000000000000000\nSeccomp:\t0\n0\n',
   );
@@ -173,34 +164,18 @@ test('--privileged has devices, and writes to /proc/sys', async () => {
   expect(await sh(script, '--privileged')).toMatch(/^\d\d+\nwritable\nmounted\n$/);
 });
 
-test('--init is PID 1, --pid host is none', async (context) => {
-  expect(await sh('readlink /proc/self/ns/pid', '--pid', 'host')).not.toBe(await sh('readlink /proc/self/ns/pid'));
-  const init = '/usr/bin/docker-init';
-  if (!existsSync(init)) context.skip(`${init} is not installed`);
-  expect(await sh('cat /proc/1/comm', '--init', '--init-path', init)).toBe('podman-init\n');
+test('--init is PID 1, --pid host is none, --network host is the daemon’s', async () => {
+  expect(await sh('cat /proc/1/comm', '--init')).toBe('docker-init\n');
+  expect(await sh('cat /proc/1/comm', '--pid', 'host')).toBe('dockerd\n');
+  expect(await sh('ls /sys/class/net', '--network', 'host')).toContain('docker0');
 });
 
-test('--uidmap maps the ids', async () => {
-  expect(await sh('id -u; cat /proc/self/uid_map; touch /x; stat -c %u /x', '--uidmap', '0:100000:65536')).toMatch(
-    /^0\n\s+0\s+100000\s+65536\n0\n$/,
-  );
-});
-
-test('--systemd=always has what systemd wants to find', async () => {
-  const printed = await sh('mount; echo $container', '--systemd=always');
-  expect(printed).toMatch(/^tmpfs on \/run type tmpfs/m);
-  expect(printed).toMatch(/^tmpfs on \/tmp type tmpfs/m);
-  expect(printed).toMatch(/ on \/sys\/fs\/cgroup/m);
-  expect(printed).toMatch(/^(podman|oci)$/m);
-});
-
-test('--read-only has folders to write to, with what the image has in them', async () => {
-  expect(
-    await sh('touch /x; echo $?; for d in /tmp /run /var/tmp; do touch $d/x && echo $d; done', '--read-only'),
-  ).toBe('1\n/tmp\n/run\n/var/tmp\n');
-  expect(
-    await sh('cat /etc/group; touch /etc/x && echo ok', '--mount', 'type=tmpfs,destination=/etc,tmpcopyup'),
-  ).toMatch(/user:x:1000:\nok\n$/);
+test('containers reach each other over docker’s bridge', async () => {
+  await docker().ok('run', '--detach', '--name', 'server', image, 'httpd', '-f', '-h', '/etc');
+  const address = await inspect('server', '.NetworkSettings.IPAddress');
+  const fetch = `until wget -qO- http://${address}/group; do :; done 2>/dev/null`;
+  expect(await sh(fetch)).toContain('user:x:1000:');
+  await docker().ok('rm', '--force', 'server');
 });
 
 test('two start at once', async () => {
@@ -209,10 +184,10 @@ test('two start at once', async () => {
 });
 
 test('a container that is removed leaves no process and no control group', async () => {
-  const id = (await podman().ok('run', '--detach', '--network', 'none', image, 'sleep', '1000')).trim();
+  const id = (await docker().ok('run', '--detach', image, 'sleep', '1000')).trim();
   const pid = Number(await inspect(id, '.State.Pid'));
   expect(cgroupsNamed(id)).not.toEqual([]);
-  await podman().ok('rm', '--force', '--time', '0', id);
+  await docker().ok('rm', '--force', id);
   await until('its control groups are gone', () => cgroupsNamed(id).length === 0);
   expect(await sh(`ls /proc/${pid}/cmdline; echo $?`, '--pid', 'host')).toBe('1\n');
 });

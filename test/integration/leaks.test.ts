@@ -1,10 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildSync } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ensureRunDir, runPaths } from '../../src/state/paths.ts';
 import { findLeaks, type Snapshot, takeSnapshot } from '../support/leaks.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'leaks-'));
@@ -95,6 +98,30 @@ describe('the leak oracle', () => {
 
   test('finds a socket', () => {
     expect(leaksAfter('socket')).toContain('sockets: @tsv-planted');
+  });
+
+  test('knows whose agent listens on a socket', async () => {
+    const project = join(folder, 'theirs');
+    mkdirSync(project);
+    const before = takeSnapshot();
+    const run = ensureRunDir(project, process.env);
+    const { agentSocket } = runPaths(run);
+    const server = createServer().listen(agentSocket);
+    try {
+      await once(server, 'listening');
+      const after = takeSnapshot();
+      const leaksOf = (folders: string[]) =>
+        findLeaks(before, after, { folders, projects: [], projectIds: [] }).filter((leak) => leak.includes(run));
+      expect(leaksOf([project])).toEqual([
+        `run folders: ${run}`,
+        `run folders: ${agentSocket}`,
+        `sockets: ${agentSocket}`,
+      ]);
+      expect(leaksOf([join(folder, 'ours')])).toEqual([]);
+    } finally {
+      server.close();
+      rmSync(run, { recursive: true });
+    }
   });
 
   const cgroups = writableCgroup();

@@ -166,7 +166,7 @@ function mayBeOurs(uid: number): boolean {
 
 /** It says itself that it is tsv's. */
 const isNamed = (process: HostProcess): boolean =>
-  tsvId(process) !== undefined || /\.ts-vm\/|dist\/(agent|tsv)\.js/.test(process.command);
+  tsvId(process) !== undefined || /\.ts-vm\/|dist\/(?:parts\/agent|tsv)\.js/.test(process.command);
 
 function ancestors(process: HostProcess | undefined, all: ReadonlyMap<number, HostProcess>): HostProcess[] {
   const line: HostProcess[] = [];
@@ -364,7 +364,7 @@ function socketTraces(): Record<string, Trace> {
     const [, , , , , , inode = '', path = ''] = line.trim().split(/\s+/);
     if (!/\/tsv(-\d+)?\/|\.ts-vm\/|^@tsv/.test(path)) continue;
     const name = path.replace(/@+$/, ''); // the NULs that fill an abstract address
-    const run = /\/tsv(?:-\d+)?\/([0-9a-f]{12})\//.exec(path)?.[1];
+    const run = /\/tsv(?:-\d+)?\/([0-9a-f]{16})\//.exec(path)?.[1];
     found[`${inode} ${name}`] = { what: name, clues: run === undefined ? [] : [`run:${run}`] };
   }
   return found;

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
+import { parseList } from './counts.ts';
 import { type CgroupFiles, errnoOf, isForbidden, isGone, readIfThere } from './files.ts';
 import type { Setting, Write } from './setting.ts';
 
@@ -66,6 +67,11 @@ function writeSetting(setting: Write, folder: string, files: CgroupFiles): void 
   }
   const text = typeof value === 'string' ? value : value(files.read(path).trim());
   files.write(path, text);
+  if (setting.effective !== undefined && /^[\d,-]+$/.test(text)) {
+    const used = readIfThere(files, join(folder, setting.effective)) ?? '';
+    const asked = parseList(text);
+    if (!parseList(used).every((number) => asked.includes(number))) throw new NotThere(used);
+  }
   if (setting.readBack !== true) return;
   const now = files.read(path).trim();
   if (now !== text) throw new OutOfRange(now);
@@ -77,6 +83,15 @@ class OutOfRange extends Error {
   constructor(nearest: string) {
     super(`the kernel made ${nearest} of it`);
     this.nearest = nearest;
+  }
+}
+
+/** The kernel took a list and has nothing of it. */
+class NotThere extends Error {
+  readonly instead: string;
+  constructor(instead: string) {
+    super(`${instead} is in use instead`);
+    this.instead = instead;
   }
 }
 
@@ -97,6 +112,8 @@ function explain(
   const text = typeof value === 'string' ? `'${value}'` : 'its new value';
   const details = [`writing ${text} to ${join(folder, file)}: ${errno ?? (error as Error).message}`];
   if (error instanceof OutOfRange) return { reason: `the nearest that the kernel allows is ${error.nearest}`, details };
+  if (error instanceof NotThere)
+    return { reason: `there is none of them here; the kernel uses ${error.instead} instead`, details };
   if (errno === 'EBUSY' && setting.controller === 'memory') {
     const used = ['memory.usage_in_bytes', 'memory.current']
       .map((name) => readIfThere(files, join(folder, name)))

@@ -55,3 +55,14 @@ export function nonZero<T extends Readonly<Record<string, unknown>>>(object: T):
     value === undefined || value === 0 || value === 0n || (Array.isArray(value) && value.length === 0);
   return Object.fromEntries(Object.entries(object).filter(([, value]) => !isNothing(value))) as Partial<T>;
 }
+
+/** `0-2,7` as [0, 1, 2, 7]. */
+export function parseList(text = ''): number[] {
+  return text
+    .split(',')
+    .filter((part) => part !== '')
+    .flatMap((part) => {
+      const [first = 0, last = first] = part.split('-').map(Number);
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    });
+}

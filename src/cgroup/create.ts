@@ -3,7 +3,7 @@ import { TsvError } from '../model/errors.ts';
 import type { OciResources } from '../oci/spec.ts';
 import { applySettings, type MissingLimit, type OnMissing, throwMissing } from './apply.ts';
 import { applyDevices, isPrivileged } from './apply-devices.ts';
-import { type CgroupFiles, errnoOf, isForbidden, isGone, kernelFiles, readIfThere } from './files.ts';
+import { type CgroupFiles, errnoOf, isForbidden, isGone, kernelFiles, readIfThere, unlessErrno } from './files.ts';
 import { handOver, makeFolders, whyNotOffered } from './folders.ts';
 import { isFrozen } from './freeze.ts';
 import { type Cgroup, type CgroupMember, v1Member, v2Member } from './place.ts';
@@ -63,7 +63,10 @@ export function createCgroup(
     const warnings = checkFit(cgroup, made, files);
     const applied = apply(cgroup, resources, { ...options, refused, creating: true }, files);
     const unified = v2Member(cgroup);
-    if (options.ownerUid !== undefined && unified !== undefined) handOver(unified.folder, options.ownerUid, files);
+    const { ownerUid } = options;
+    // Who is not root has nothing to give away (EPERM), and owns what it has made.
+    if (ownerUid !== undefined && unified !== undefined)
+      unlessErrno(['EPERM'], () => handOver(unified.folder, ownerUid, files));
     return {
       cgroup,
       folders: joinOrder(members),
@@ -156,7 +159,8 @@ function applyUnified(
     else {
       const file = join(member.folder, name);
       try {
-        files.write(file, value);
+        // Of a file with a line for each device the kernel takes one line at a time.
+        for (const line of value.trimEnd().split('\n')) files.write(file, line);
       } catch (error) {
         const errno = errnoOf(error);
         const details = [`writing '${value}' to ${file}: ${errno}`];

@@ -5,8 +5,8 @@ import type { CgroupMember } from './place.ts';
 
 /**
  * Makes the member's folder and those between it and its base, each able to take processes. The folders that were not
- * there are appended to `made`. v2 controllers come down to it where they can, and only those that are `needed` where
- * that is given; why one did not is left to {@link whyNotOffered}.
+ * there are appended to `made`. v2 controllers come down to it, from the top of the hierarchy, where they can, and only
+ * those that are `needed` where that is given; why one did not is left to {@link whyNotOffered}.
  */
 export function makeFolders(
   member: CgroupMember,
@@ -32,6 +32,8 @@ function makeOnce(
   made: string[],
   files: CgroupFiles,
 ): boolean {
+  // A slice of systemd has the controllers that its units use, which may be none.
+  if (member.version === 2) for (const folder of foldersAbove(member)) handDown(folder, needed, files);
   let above = member.base;
   for (const name of relative(member.base, member.folder).split(sep)) {
     const folder = join(above, name);
@@ -46,11 +48,18 @@ function makeOnce(
   return true;
 }
 
+/** From the top of the hierarchy down to the folder above the base. */
+function foldersAbove({ mountPoint, base }: CgroupMember): string[] {
+  const names = relative(mountPoint, base).split(sep).filter(Boolean);
+  return names.map((_, i) => join(mountPoint, ...names.slice(0, i)));
+}
+
 /**
  * In v2 each cgroup hands its controllers down by name (cgroups(7), cgroup.subtree_control). Not being able to is no
  * error here: what is missing shows in the container's own cgroup.controllers.
  */
 function handDown(folder: string, needed: readonly string[] | undefined, files: CgroupFiles): void {
+  if (!files.writable(folder)) return;
   const enabled = words(readIfThere(files, join(folder, 'cgroup.subtree_control')));
   const wanted = words(readIfThere(files, join(folder, 'cgroup.controllers'))).filter(
     (name) => !enabled.includes(name) && needed?.includes(name) !== false,

@@ -1,6 +1,7 @@
 export type { MissingLimit } from './apply.ts';
 export { type AppliedCgroup, type CgroupOptions, type CreatedCgroup, createCgroup, updateCgroup } from './create.ts';
 export { type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
+export { folderToJoin } from './join.ts';
 export { killCgroup } from './kill.ts';
 export { type CgroupLayout, detectCgroups, type Hierarchy } from './layout.ts';
 export { type Cgroup, type CgroupMember, placeBelowBase, placeCgroup } from './place.ts';

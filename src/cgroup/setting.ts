@@ -14,6 +14,8 @@ export interface Write {
   readonly optional?: true;
   /** The kernel clamps silently: what it says afterwards has to be the same. */
   readonly readBack?: true;
+  /** The kernel accepts a list of which it has nothing, and does without: what this file says has to be of the list. */
+  readonly effective?: string;
   /** Refused while the number in `file` is above `limit` (checkBeforeUpdate). */
   readonly notBelow?: { readonly file: string; readonly limit: bigint };
 }
@@ -30,7 +32,7 @@ export function write(
   field: string,
   file: string,
   value: string | ((current: string) => string),
-  more: Pick<Write, 'deferrable' | 'optional' | 'readBack' | 'notBelow'> = {},
+  more: Pick<Write, 'deferrable' | 'optional' | 'readBack' | 'effective' | 'notBelow'> = {},
 ): Write {
   return { controller, field, writes: [{ file, value }], ...more };
 }

@@ -146,12 +146,12 @@ export function weightOfShares(shares: number): number {
   return 1 + Math.floor(((inRange - 2) * 9999) / 262_142);
 }
 
-const cpuset: Group = ({ cpu = {} }) =>
+const cpuset: Group = ({ cpu = {} }, version) =>
   (['cpus', 'mems'] as const).flatMap((name) => {
     const list = cpu[name];
-    return list === undefined || list === ''
-      ? []
-      : [write('cpuset', `linux.resources.cpu.${name}`, `cpuset.${name}`, list)];
+    if (list === undefined || list === '') return [];
+    const more = version === 2 ? { effective: `cpuset.${name}.effective` } : {};
+    return [write('cpuset', `linux.resources.cpu.${name}`, `cpuset.${name}`, list, more)];
   });
 
 /** No process number lies beyond (PID_MAX_LIMIT), and the kernel takes no limit beyond it. */

@@ -1,4 +1,4 @@
-import { type Count, nonZero, type Reader } from './counts.ts';
+import { type Count, nonZero, parseList, type Reader } from './counts.ts';
 import type { BlkioEntry, BlkioTable, CgroupStats, MemoryEntry } from './stats.ts';
 
 /** What the v1 hierarchies have (kernel: admin-guide/cgroup-v1). `at` opens the folder of a controller. */
@@ -58,17 +58,6 @@ function cpuset(read: Reader | undefined): Partial<CgroupStats> {
       sched_relax_domain_level: flag('sched_relax_domain_level'),
     },
   };
-}
-
-/** `0-2,7` as [0, 1, 2, 7]. */
-export function parseList(text = ''): number[] {
-  return text
-    .split(',')
-    .filter((part) => part !== '')
-    .flatMap((part) => {
-      const [first = 0, last = first] = part.split('-').map(Number);
-      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    });
 }
 
 function memory(read: Reader | undefined): Partial<CgroupStats> {

@@ -1,4 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
+import { folderToJoin } from '../cgroup/index.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { type ExitStatus, waitExit, watchExit } from '../sys/children.ts';
 import { CLONE, O, PR, SIGCHLD } from '../sys/flags.ts';
@@ -117,7 +118,7 @@ export async function execInContainer(options: ExecOptions): Promise<StartedComm
       ...places,
     };
     options.cgroupFolders.forEach((folder, i) => {
-      fds[`cgroup${i}`] = keep(openSync(joinFile(folder), O.WRONLY | O.CLOEXEC));
+      fds[`cgroup${i}`] = keep(openSync(joinFile(folderToJoin(folder, options.initPid)), O.WRONLY | O.CLOEXEC));
     });
     if (options.console !== undefined) Object.assign(fds, { console: options.console }, terminalPlaces);
     options.preserved?.forEach((fd, i) => {

@@ -70,7 +70,7 @@ export async function make(
     id: request.id,
     systemd: runtime.systemdCgroup,
   });
-  const ownerUid = containerRoot(config);
+  const ownerUid = cgroupOwner(config);
   const cgroup = createCgroup(place, config.linux?.resources ?? {}, {
     strict: true,
     ...(ownerUid === undefined ? {} : { ownerUid }),
@@ -128,9 +128,20 @@ export async function make(
   }
 }
 
-/** The host's uid of the container's root, where that is another: it may divide its cgroup further (v2). */
-function containerRoot(config: OciConfig): number | undefined {
-  if (config.linux?.namespaces?.some(({ type, path }) => type === 'user' && path === undefined) !== true)
-    return undefined;
-  return config.linux.uidMappings?.find(({ containerID }) => containerID === 0)?.hostID;
+/**
+ * The host's uid that may divide the container's cgroup further: of its process, where the cgroup can be reached from
+ * inside for writing and is all that can be seen there (config-linux.md, "Cgroup ownership").
+ */
+export function cgroupOwner({ linux, process, mounts = [] }: OciConfig): number | undefined {
+  const isNew = (wanted: string) =>
+    linux?.namespaces?.some(({ type, path }) => type === wanted && path === undefined) === true;
+  const isWritable = mounts.some(
+    ({ type, destination, options = [] }) =>
+      type === 'cgroup' && /^\/sys\/fs\/cgroup\/?$/.test(destination) && !options.includes('ro'),
+  );
+  if (!isNew('cgroup') || !isWritable) return undefined;
+  const uid = process?.user?.uid ?? 0;
+  if (!isNew('user')) return uid;
+  const range = linux?.uidMappings?.find(({ containerID, size }) => uid >= containerID && uid < containerID + size);
+  return range === undefined ? undefined : range.hostID + uid - range.containerID;
 }

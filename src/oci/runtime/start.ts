@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { oomKills } from '../../cgroup/index.ts';
 import { TsvError } from '../../model/errors.ts';
 import { signalProcess, waitExit } from '../../sys/children.ts';
 import { errnoName } from '../../sys/errno.ts';
@@ -85,6 +86,7 @@ export async function run(
     }
     if (signals === undefined) return 0;
     const code = await attend(container, proxy, signals);
+    if (code === 128 + SIGKILL) warnOfOom(runtime, record);
     if (!request.keep) await remove(runtime, request.id, { force: true });
     return code;
   } catch (error) {
@@ -94,4 +96,13 @@ export async function run(
   } finally {
     if (pair !== undefined) for (const fd of [pair.send, pair.receive]) closeSync(fd);
   }
+}
+
+/** Nothing else tells a process that the kernel killed for memory from one that somebody killed. */
+function warnOfOom(runtime: Runtime, { id, cgroup }: ContainerRecord): void {
+  const kills = oomKills(cgroup);
+  if (kills > 0)
+    runtime.warn(
+      `container ${id} had no memory left: the kernel killed ${kills === 1 ? 'a process' : `${kills} processes`} of it`,
+    );
 }

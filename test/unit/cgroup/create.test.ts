@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createCgroup, updateCgroup } from '../../../src/cgroup/create.ts';
+import { folderToJoin } from '../../../src/cgroup/join.ts';
 import type { CgroupLayout } from '../../../src/cgroup/layout.ts';
 import { placeBelowBase, placeCgroup } from '../../../src/cgroup/place.ts';
 import type { OciResources } from '../../../src/oci/spec.ts';
@@ -199,6 +200,7 @@ describe('a cgroup of v2', () => {
     v2.makeFolder('/c/user');
     v2.write('/c/cgroup.subtree_control', '+memory');
     v2.file('/c/user/cgroup.procs', '4000000');
+    v2.locked.add('/c');
     const cgroup = placeBelowBase(layout, 'tsv/id/web');
     const { missing, folders } = createCgroup(cgroup, { memory: { limit: 4096 }, pids: { limit: 5 } }, lenient, v2);
     expect(missing.map(({ reason }) => reason)).toEqual([
@@ -206,6 +208,28 @@ describe('a cgroup of v2', () => {
       "/c does not hand the controller 'pids' down",
     ]);
     expect(folders).toEqual(['/c/user/tsv/id/web']);
+  });
+
+  test('has the controllers of the host, though the slice that it lies in had none', () => {
+    const slice = { own: '/c/system.slice/ssh.service', base: '/c' };
+    const layout: CgroupLayout = { mode: 'v2', hierarchies: v2Layout.hierarchies.map((one) => ({ ...one, ...slice })) };
+    v2.makeFolder('/c/system.slice');
+    const { folders } = createCgroup(placeCgroup(layout, { id: 'web' }), { cpu: { quota: 5000 } }, strict, v2);
+    expect(folders).toEqual(['/c/system.slice/web']);
+    expect(v2.read('/c/system.slice/web/cpu.max')).toBe('5000\n');
+  });
+
+  test('of processors that are not there is an error: the kernel would use others', () => {
+    const asked = { cpu: { cpus: '2-3' } };
+    v2.onWrite = (file, value) => {
+      if (file.endsWith('/cpuset.cpus'))
+        v2.file(file.replace(/cpus$/, 'cpus.effective'), value === '2-3' ? '0-1' : '0');
+      return undefined;
+    };
+    expect(failure(() => createCgroup(place(v2Layout), asked, strict, v2)).message).toBe(
+      'linux.resources.cpu.cpus: there is none of them here; the kernel uses 0-1 instead',
+    );
+    expect(createCgroup(place(v2Layout), { cpu: { cpus: '0-7' } }, strict, v2).missing).toEqual([]);
   });
 
   test('is refused to a user who named it, and done without by one who did not', () => {
@@ -242,6 +266,20 @@ describe('a cgroup of v2', () => {
     expect([...v2.owners.keys()].sort()).toEqual(
       ['', '/cgroup.procs', '/cgroup.subtree_control', '/cgroup.threads'].map((name) => `/c/pod/web${name}`),
     );
+    v2.chown = () => {
+      throw errno('EPERM');
+    };
+    createCgroup(place(v2Layout), {}, { strict: true, ownerUid: 100_000 }, v2); // of a user, who can give nothing away
+  });
+
+  test('is joined where the container has its own PID 1, once it has divided it', () => {
+    createCgroup(place(v2Layout), {}, strict, v2);
+    v2.makeFolder('/c/pod/web/init');
+    v2.file('/c/pod/web/init/cgroup.procs', '12\n70');
+    expect(folderToJoin('/c/pod/web', 70, v2)).toBe('/c/pod/web');
+    v2.write('/c/pod/web/cgroup.subtree_control', '+pids');
+    expect(folderToJoin('/c/pod/web', 70, v2)).toBe('/c/pod/web/init');
+    expect(folderToJoin('/c/pod/web', 7, v2), 'it is elsewhere').toBe('/c/pod/web');
   });
 
   test('refuses a limit below what is used when asked to look before', () => {
@@ -269,6 +307,12 @@ describe('a cgroup of v2', () => {
     createCgroup(place(v2Layout), { pids: { limit: 5 }, unified }, strict, v2);
     expect(v2.read('/c/pod/web/pids.max')).toBe('9\n');
     expect(v2.read('/c/pod/web/memory.high')).toBe('5000\n');
+    const devices = '8:0 rbps=1\n8:16 rbps=2\n';
+    createCgroup(place(v2Layout), { unified: { 'io.max': devices } }, strict, v2);
+    expect(written(v2, 'io.max'), 'one line at a time').toEqual([
+      '/c/pod/web/io.max = 8:0 rbps=1',
+      '/c/pod/web/io.max = 8:16 rbps=2',
+    ]);
     const fails = (name: string) =>
       failure(() => createCgroup(place(v2Layout, '/b'), { unified: { [name]: '1' } }, strict, v2)).message;
     expect(fails('../memory.high')).toBe(

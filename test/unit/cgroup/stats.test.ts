@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { parseList } from '../../../src/cgroup/counts.ts';
 import type { Cgroup } from '../../../src/cgroup/place.ts';
 import { oomKills, stats, statsJson } from '../../../src/cgroup/stats.ts';
-import { parseList } from '../../../src/cgroup/stats-v1.ts';
 import { FakeKernel } from './kernel.ts';
 
 const cgroupOf = (version: 1 | 2, ...controllers: string[]): Cgroup => ({

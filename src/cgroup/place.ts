@@ -19,6 +19,8 @@ export interface Cgroup {
   readonly members: readonly CgroupMember[];
   /** The user named a path: not being allowed to make it is an error, and no reason to do without. */
   readonly explicit: boolean;
+  /** Of the host; see {@link CgroupLayout}. */
+  readonly mode?: CgroupLayout['mode'];
   /** Controllers that the host has, but this process may make no cgroup with. */
   readonly closed?: readonly string[];
 }
@@ -46,7 +48,7 @@ export function placeCgroup(
   const members = layout.hierarchies.map((hierarchy) =>
     member(hierarchy, absolute ? hierarchy.mountPoint : besideOwn(hierarchy), inside),
   );
-  return { members, explicit: cgroupsPath !== '' };
+  return { members, explicit: cgroupsPath !== '', mode: layout.mode };
 }
 
 /**

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { AT, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, RESOLVE } from '../sys/flags.ts';
 import type { CallStep, Step } from '../sys/program.ts';
 import { type MountOptions, readMountOptions } from './mount-options.ts';
+import { newFilesystem } from './new-filesystem.ts';
 import { ifOpened, keepAs, makeFile, makeFolders, openInRoot } from './paths.ts';
 import type { OciMount } from './spec.ts';
 
@@ -172,6 +173,7 @@ export const lateReadonly = (mounts: readonly PlannedMount[]): Step[] =>
 
 function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
   const { destination, type, source, options } = mount;
+  if (type === 'cgroup2') return mountCgroup2(mount);
   const flags = becomesReadonly(mount) ? options.flags & ~MS.RDONLY : options.flags;
   const data = options.data.join(',');
   const place = plainOnly(mount)
@@ -187,6 +189,28 @@ function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
       call: 'mount',
       args: [source, { fdPath: 'dir' }, type, flags, data === '' ? 0 : data],
       note: `${mount.at}: ${type} at ${destination}`,
+    },
+  ];
+}
+
+/**
+ * Made first and then put in its place: where the host's /sys is bound, another view of the same file system is there, and
+ * mount(2) does not mount one over itself (EBUSY).
+ */
+function mountCgroup2({ at, destination, source, options }: PlannedMount & { kind: 'filesystem' }): Step[] {
+  const note = `${at}: cgroup2 at ${destination}`;
+  return [
+    ...makeFolders(destination),
+    ...newFilesystem('cgroup2', {
+      options: [`source=${source}`, ...options.data],
+      attributes: options.attributes.set | options.recursive.set,
+      note,
+    }),
+    ...openInRoot(destination, O.PATH | O.DIRECTORY),
+    {
+      call: 'move_mount',
+      args: [{ fd: 'tree' }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH],
+      note,
     },
   ];
 }

@@ -119,10 +119,12 @@ function cgroupMount(
     }));
     return [{ at, kind: 'cgroup1', destination, options, hierarchies, ownNamespace: host.ownCgroupNamespace }];
   }
-  if (unified === undefined) return []; // a caller without cgroups has none to show
-  if (host.ownCgroupNamespace) {
+  // Who may make no cgroup has its own to show, which a namespace of the container's begins at.
+  const isV2 = unified !== undefined || host.cgroup.mode === 'v2';
+  if (host.ownCgroupNamespace && isV2) {
     return [{ at, kind: 'filesystem', destination, type: 'cgroup2', source: 'cgroup', options }];
   }
+  if (unified === undefined) return [];
   return [{ at, kind: 'bind', destination, source: unified.folder, folder: true, options }];
 }
 

@@ -3,6 +3,7 @@ import {
   ASYMMETRIC_MATCHERS_OBJECT,
   addCustomEqualityTesters,
   chai,
+  customMatchers,
   getState,
   JestAsymmetricMatchers,
   JestChaiExpect,
@@ -40,6 +41,7 @@ export const expect = Object.assign(
   (globalThis as unknown as Record<symbol, object>)[ASYMMETRIC_MATCHERS_OBJECT],
   { addEqualityTesters: addCustomEqualityTesters, getState: () => getState(assertion as never) },
 );
+(chai.expect as unknown as { extend(on: unknown, matchers: unknown): void }).extend(expect, customMatchers);
 setState({ assertionCalls: 0, isExpectingAssertions: false }, expect as never);
 
 export interface Outcome {

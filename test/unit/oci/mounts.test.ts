@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Cgroup } from '../../../src/cgroup/index.ts';
 import { isBind, lateReadonly, makeReadonly, mask, mountAll, openBinds } from '../../../src/oci/mounts.ts';
 import { RESOLVE } from '../../../src/sys/flags.ts';
 import { calls, cgroup1, cgroup2, expectOrder, here, lines, plan, thisFile } from './program-requests.ts';
@@ -121,7 +122,21 @@ describe('cgroups', () => {
 
   test('of version 2 with a namespace of its own are mounted', () => {
     const text = lines(mountAll(plan(mount, { cgroup: cgroup2 })));
-    expect(text.at(-1)).toBe('mount cgroup @dir cgroup2 MS_RDONLY|MS_NOSUID 0 # mounts[0]: cgroup2 at /sys/fs/cgroup');
+    // Not with mount(2), which puts no file system over itself: the host's /sys may be bound there.
+    expect(text.filter((line) => /^(?:fs|move_mount)/.test(line))).toEqual([
+      'fsopen cgroup2 1 as cgroup2 # mounts[0]: cgroup2 at /sys/fs/cgroup',
+      'fsconfig fd:file 1 source cgroup 0 # mounts[0]: cgroup2 at /sys/fs/cgroup',
+      'fsconfig fd:file 6 0 0 0 # mounts[0]: cgroup2 at /sys/fs/cgroup',
+      'fsmount fd:file 1 3 as mounted cgroup2 # mounts[0]: cgroup2 at /sys/fs/cgroup',
+      "move_mount fd:tree '' fd:dir '' 68 # mounts[0]: cgroup2 at /sys/fs/cgroup",
+    ]);
+  });
+
+  test('of version 2 are shown to who may make none, from its own on, where nothing else is mounted there', () => {
+    const none: Cgroup = { members: [], explicit: false };
+    expect(plan(mount, { cgroup: { ...none, mode: 'v2' } })).toMatchObject([{ kind: 'filesystem', type: 'cgroup2' }]);
+    expect(plan(mount, { cgroup: { ...none, mode: 'v2' }, ownCgroupNamespace: false })).toEqual([]);
+    expect(plan(mount, { cgroup: { ...none, mode: 'hybrid' } })).toEqual([]);
   });
 
   test('of version 2 in the namespace of the host are the own folder, bound with the same options', () => {

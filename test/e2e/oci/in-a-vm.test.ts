@@ -56,10 +56,10 @@ describe('a virtual machine with cgroup v2 and AppArmor', () => {
     },
   );
 
-  test.each(files)('%s', async (file) => {
+  test.each(files)('%s', { timeout: 310_000 }, async (file) => {
     const node = join(guestDir, 'bin/node');
     const { code, stdout, stderr } = await project().tsv(['exec', 'vm', '--', node, guestBundle, file], {
-      timeoutMs: 170_000,
+      timeoutMs: 300_000,
     });
     const outcomes = readOutcomes(stdout);
     const failed = outcomes.filter(({ state }) => state === 'fail').map(({ name, note }) => `${name}\n${note}`);

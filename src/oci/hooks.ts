@@ -23,42 +23,75 @@ interface Inside {
   readonly cgroups: readonly string[];
 }
 
+interface HookOptions {
+  /** For the kinds that run in the container's namespaces. */
+  readonly inside?: Inside;
+  /** Told of each hook that fails, and the others run; without it the first failure is thrown. */
+  readonly onFailure?: (failure: TsvError) => void;
+}
+
 /**
  * Runs the hooks of one kind, one after the other, with the container's state on their standard input.
- * Where each kind runs is in config.md, "POSIX-platform Hooks".
- * @param inside PID 1 of the container and its root's path, for the kinds that run in its namespaces
- * @throws TSV_HOOK for the first that fails
+ * Where each kind runs is in config.md, "POSIX-platform Hooks"; what a failure means in runtime.md, "Lifecycle".
+ * @throws TSV_HOOK for the first that fails, without `onFailure`
  */
-export async function runHooks(kind: OciHookKind, config: OciConfig, state: OciState, inside?: Inside): Promise<void> {
+export async function runHooks(
+  kind: OciHookKind,
+  config: OciConfig,
+  state: OciState,
+  { inside, onFailure }: HookOptions = {},
+): Promise<void> {
   const input = JSON.stringify(state);
   for (const [index, hook] of (config.hooks?.[kind] ?? []).entries()) {
     const where = `hooks.${kind}[${index}]`;
-    if (inside !== undefined && kind === 'createContainer') await runBesideRoot(hook, where, input, inside);
-    else if (inside !== undefined && kind === 'startContainer') await runAsProcess(hook, where, input, inside, config);
-    else runHere(hook, where, input);
+    try {
+      if (inside !== undefined && kind === 'createContainer') await runBesideRoot(hook, where, input, inside);
+      else if (inside !== undefined && kind === 'startContainer')
+        await runAsProcess(hook, where, input, inside, config);
+      else await runHere(hook, where, input);
+    } catch (error) {
+      if (onFailure === undefined || !(error instanceof TsvError)) throw error;
+      onFailure(error);
+    }
   }
 }
 
-function runHere(hook: OciHook, where: string, input: string): void {
-  const [argv0 = hook.path, ...args] = hook.args ?? [];
-  const result = spawnSync(hook.path, args, {
-    argv0,
-    env: environment(hook),
-    input,
-    ...(hook.timeout === undefined ? {} : { timeout: hook.timeout * 1000, killSignal: 'SIGKILL' }),
+const runHere = (hook: OciHook, where: string, input: string): Promise<void> =>
+  withFiles(input, (stdin, output) => {
+    const [argv0 = hook.path, ...args] = hook.args ?? [];
+    const { error, status, signal } = spawnSync(hook.path, args, {
+      argv0,
+      env: Object.fromEntries(environment(hook).map(splitEntry)),
+      stdio: [stdin, output, output],
+      ...(hook.timeout === undefined ? {} : { timeout: hook.timeout * 1000, killSignal: 'SIGKILL' }),
+    });
+    if (error !== undefined) throw failed(hook, where, reason(hook, error), readOutput(output));
+    if (status !== 0) throw failed(hook, where, ending({ code: status, signal }), readOutput(output));
   });
-  const said = `${result.stdout ?? ''}${result.stderr ?? ''}`;
-  if (result.error !== undefined) throw failed(hook, where, reason(hook, result.error), said);
-  if (result.status !== 0) throw failed(hook, where, ending({ code: result.status, signal: result.signal }), said);
+
+/**
+ * What a hook reads and what it writes are files: one that does not read its input has done nothing wrong, and one that
+ * leaves a process behind is over all the same.
+ */
+async function withFiles(input: string, use: (stdin: number, output: number) => Promise<void> | void): Promise<void> {
+  const stdin = memoryFile('hook-input', Buffer.from(input));
+  const output = memoryFile('hook-output', Buffer.alloc(0), { writable: true });
+  try {
+    await use(stdin, output);
+  } finally {
+    closeSync(stdin);
+    closeSync(output);
+  }
 }
 
-const environment = (hook: OciHook): Record<string, string> =>
-  Object.fromEntries(
-    (hook.env ?? []).map((entry) => {
-      const at = entry.indexOf('=');
-      return [entry.slice(0, at), entry.slice(at + 1)];
-    }),
-  );
+/** As runc and crun have it, a hook that names no environment at all has that of whoever runs it. */
+const environment = (hook: OciHook): readonly string[] =>
+  hook.env ?? Object.entries(process.env).map(([name, value = '']) => `${name}=${value}`);
+
+const splitEntry = (entry: string): [name: string, value: string] => {
+  const at = entry.indexOf('=');
+  return at < 0 ? [entry, ''] : [entry.slice(0, at), entry.slice(at + 1)];
+};
 
 const reason = (hook: OciHook, error: Error): string => {
   const code = (error as NodeJS.ErrnoException).code ?? error.message;
@@ -86,7 +119,7 @@ const runBesideRoot = (hook: OciHook, where: string, input: string, { pid, rootf
             ...stdio(),
             {
               call: 'execve',
-              args: [hook.path, { strings: [...(hook.args ?? [hook.path])] }, { strings: [...(hook.env ?? [])] }],
+              args: [hook.path, { strings: [...(hook.args ?? [hook.path])] }, { strings: [...environment(hook)] }],
             },
           ],
         },
@@ -108,7 +141,7 @@ const runBesideRoot = (hook: OciHook, where: string, input: string, { pid, rootf
     }
   });
 
-/** As the container's process would run: its user, its rights, its filter. */
+/** As the container's process would run: its user, its rights, its filter, and where it names none its environment. */
 const runAsProcess = (
   hook: OciHook,
   where: string,
@@ -125,7 +158,7 @@ const runAsProcess = (
         ...(config.process ?? { cwd: '/' }),
         terminal: false,
         args: hook.args ?? [hook.path],
-        env: hook.env ?? [],
+        env: hook.env ?? config.process?.env ?? [],
       },
       ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
       stdio: { stdin, stdout: output, stderr: output },
@@ -134,7 +167,7 @@ const runAsProcess = (
   );
 
 /** Starts a hook with the state as its input, and sees to its timeout and its end. */
-async function attended(
+const attended = (
   hook: OciHook,
   where: string,
   input: string,
@@ -142,30 +175,26 @@ async function attended(
     stdin: number,
     output: number,
   ) => Promise<{ process: ProcessRef | undefined; exited: Promise<ExitStatus | undefined> }>,
-): Promise<void> {
-  const stdin = memoryFile('hook-input', Buffer.from(input));
-  const output = memoryFile('hook-output', Buffer.alloc(0), { writable: true });
-  let late = false;
-  try {
-    const { process, exited } = await begin(stdin, output);
-    const timer = setTimeout(
-      () => {
-        late = true;
-        signalProcess(process, SIGKILL);
-      },
-      Math.min((hook.timeout ?? 2 ** 21) * 1000, 2 ** 31 - 1),
-    );
-    const status = await exited.finally(() => clearTimeout(timer));
-    if (late) throw failed(hook, where, `not over after its timeout of ${hook.timeout} s`, readOutput(output));
-    if (status?.code !== 0) throw failed(hook, where, ending(status ?? {}), readOutput(output));
-  } catch (error) {
-    if (error instanceof TsvError && error.code === 'TSV_HOOK') throw error;
-    throw failed(hook, where, error instanceof Error ? error.message : String(error), '');
-  } finally {
-    closeSync(stdin);
-    closeSync(output);
-  }
-}
+): Promise<void> =>
+  withFiles(input, async (stdin, output) => {
+    let late = false;
+    try {
+      const { process, exited } = await begin(stdin, output);
+      const timer = setTimeout(
+        () => {
+          late = true;
+          signalProcess(process, SIGKILL);
+        },
+        Math.min((hook.timeout ?? 2 ** 21) * 1000, 2 ** 31 - 1),
+      );
+      const status = await exited.finally(() => clearTimeout(timer));
+      if (late) throw failed(hook, where, `not over after its timeout of ${hook.timeout} s`, readOutput(output));
+      if (status?.code !== 0) throw failed(hook, where, ending(status ?? {}), readOutput(output));
+    } catch (error) {
+      if (error instanceof TsvError && error.code === 'TSV_HOOK') throw error;
+      throw failed(hook, where, error instanceof Error ? error.message : String(error), '');
+    }
+  });
 
 const readOutput = (fd: number): string => readFileSync(`/proc/self/fd/${fd}`, 'utf8');
 

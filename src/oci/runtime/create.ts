@@ -105,7 +105,7 @@ export async function make(
         copyUp(mounts, rootfsFolder(config, bundle));
         const state: OciState = { ...stateOf(draft(), 'creating'), pid };
         for (const kind of ['prestart', 'createRuntime', 'createContainer'] as const)
-          await runHooks(kind, config, state, { pid, rootfs: rootfsFolder(config, bundle), cgroups: [] });
+          await runHooks(kind, config, state, { inside: { pid, rootfs: rootfsFolder(config, bundle), cgroups: [] } });
       },
     });
     try {

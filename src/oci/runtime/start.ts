@@ -44,8 +44,8 @@ async function started(
       config,
       stateOf(record, 'created'),
       process === undefined
-        ? undefined
-        : { pid: process.pid, rootfs: '/', cgroups: record.cgroup.members.map(({ folder }) => folder) },
+        ? {}
+        : { inside: { pid: process.pid, rootfs: '/', cgroups: record.cgroup.members.map(({ folder }) => folder) } },
     );
     await release();
   } catch (error) {

@@ -93,6 +93,62 @@ describe('hooks', () => {
     await box.host.expectNothingLeft();
   });
 
+  test('the hooks after a failing poststart or poststop hook run too', async () => {
+    const box = ociHost().container('exec sleep 1000', (config, { rootfs }) => {
+      const both = (kind: string) => [
+        { path: '/bin/false' },
+        { path: '/bin/sh', args: ['sh', '-c', `echo ${kind} >>${rootfs}/hooks`] },
+      ];
+      config.hooks = { poststart: both('poststart'), poststop: both('poststop') };
+    });
+    await box.ok('create');
+    const started = await box.call('start');
+    expect(started.code).toBe(0);
+    expect(started.stderr).toContain('hooks.poststart[0]');
+    expect((await box.state()).status).toBe('running');
+    const deleted = await box.call('delete --force');
+    expect(deleted.code).toBe(0);
+    expect(deleted.stderr).toContain('hooks.poststop[0]');
+    expect(box.read('hooks')).toBe('poststart\npoststop\n');
+  });
+
+  test('a hook need not read its input, and may leave a process behind that keeps its output open', async () => {
+    const box = ociHost().container('true', (config, { rootfs }) => {
+      // More than a pipe holds: whoever writes it would wait for a reader, or be told that there is none.
+      config.annotations = { long: 'x'.repeat(200_000) };
+      const daemon = { path: '/bin/sh', args: ['sh', '-c', `sleep 1000 & echo $! >${rootfs}/daemon`] };
+      config.hooks = { createRuntime: [{ path: '/bin/true' }, daemon], poststop: [{ path: '/bin/true' }] };
+    });
+    const { code, stderr } = await box.call('run');
+    process.kill(Number(box.read('daemon')), 'SIGKILL');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  test('a hook without env has the environment of the runtime, and inside that of the process', async () => {
+    const box = ociHost().container('true', (config, { rootfs }) => {
+      const hook = (name: string, root: string, env?: string[]) => ({
+        path: '/bin/sh',
+        args: ['sh', '-c', `echo "${name} $OCI_RUNTIME_HAS $PROCESS_HAS" >>${root}/hooks`],
+        ...(env === undefined ? {} : { env }),
+      });
+      config.process.env = ['PATH=/bin', 'PROCESS_HAS=process'];
+      config.hooks = {
+        createRuntime: [hook('createRuntime', rootfs), hook('none', rootfs, [])],
+        createContainer: [hook('createContainer', rootfs)],
+        startContainer: [hook('startContainer', ''), hook('none', '', [])],
+      };
+    });
+    expect(await box.callWith({ env: { OCI_RUNTIME_HAS: 'runtime' } }, 'run')).toMatchObject({ code: 0 });
+    expect(box.read('hooks').split('\n')).toEqual([
+      'createRuntime runtime ',
+      'none  ',
+      'createContainer runtime ',
+      'startContainer  process',
+      'none  ',
+      '',
+    ]);
+  });
+
   test('a hook that does not end in time is killed', async () => {
     const box = ociHost().container('true', (config) => {
       config.hooks = { createRuntime: [{ path: '/bin/sleep', args: ['sleep', '1000'], timeout: 1 }] };

@@ -46,6 +46,21 @@ export function watchExit(pid: number): { readonly exited: Promise<ExitStatus | 
   return { exited, forget };
 }
 
+/** Whether the process is gone within this time: a killed one can be held by a freezer, or by the kernel itself. */
+export async function endsWithin(pid: number, timeoutMs: number): Promise<boolean> {
+  const { exited, forget } = watchExit(pid);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, false);
+  });
+  try {
+    return await Promise.race([exited.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+    forget();
+  }
+}
+
 /** A pidfd that is waited for does not keep Node's event loop going; a command that waits for it alone must. */
 export async function keepAlive<T>(work: Promise<T>): Promise<T> {
   const timer = setInterval(() => {}, 1 << 30);

@@ -36,8 +36,8 @@ export function load(runtime: Runtime, id: string): { folder: ContainerFolder; r
   return { folder, record };
 }
 
-export const wrongState = (id: string, what: string): TsvError =>
-  new TsvError('TSV_CONTAINER_STATE', `container ${id}: ${what}`);
+export const wrongState = (id: string, what: string, details: readonly string[] = []): TsvError =>
+  new TsvError('TSV_CONTAINER_STATE', `container ${id}: ${what}`, { details });
 
 /** As runc has it: `paused` where the specification knows only `running`. */
 export const statusWord = (record: ContainerRecord): OciState['status'] | 'paused' => {
@@ -45,15 +45,14 @@ export const statusWord = (record: ContainerRecord): OciState['status'] | 'pause
   return status === 'running' && isFrozen(record.cgroup) ? 'paused' : status;
 };
 
-/** Hooks of what has happened: what they do wrong is said, and stops nothing. */
+/** Hooks of what has happened: what one does wrong is said, and stops nothing, neither the others nor the container. */
 export async function hooksAfter(
   runtime: Runtime,
   kind: 'poststart' | 'poststop',
   record: ContainerRecord,
 ): Promise<void> {
-  try {
-    await runHooks(kind, record.config, stateOf(record, kind === 'poststop' ? 'stopped' : 'running'));
-  } catch (error) {
-    runtime.warn(error instanceof TsvError ? [error.message, ...error.details].join(': ') : String(error));
-  }
+  const state = stateOf(record, kind === 'poststop' ? 'stopped' : 'running');
+  await runHooks(kind, record.config, state, {
+    onFailure: ({ message, details }) => runtime.warn([message, ...details].join(': ')),
+  });
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ociHost, useRootfs } from '../../support/bundle.ts';
@@ -86,6 +86,32 @@ describe('the lifecycle of a container', () => {
     await box.ok('delete --force');
     await box.host.expectNothingLeft();
   });
+
+  cgroups(
+    'delete --force tells of a process that another cgroup freezes, and works when it is let go',
+    async (context) => {
+      const freezer = '/sys/fs/cgroup/freezer';
+      if (!existsSync(join(freezer, 'cgroup.procs'))) context.skip('needs the freezer of cgroup v1');
+      const box = ociHost().container();
+      await box.ok('run --detach');
+      const pid = await box.pid();
+      const foreign = join(freezer, `${box.host.mark}-foreign`);
+      mkdirSync(foreign);
+      try {
+        writeFileSync(join(foreign, 'cgroup.procs'), String(pid));
+        writeFileSync(join(foreign, 'freezer.state'), 'FROZEN');
+        const { code, stderr } = await box.call('delete --force');
+        expect(code).toBe(1);
+        expect(stderr).toContain(`its process ${pid} was killed and is still there`);
+        expect(await box.pid()).toBe(pid);
+      } finally {
+        writeFileSync(join(foreign, 'freezer.state'), 'THAWED');
+      }
+      await box.ok('delete --force');
+      rmdirSync(foreign);
+      await box.host.expectNothingLeft();
+    },
+  );
 
   test('a created container that never starts is deleted without force', async () => {
     const box = ociHost().container();

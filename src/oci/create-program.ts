@@ -1,6 +1,6 @@
 import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIGCHLD } from '../sys/flags.ts';
 import type { Step } from '../sys/program.ts';
-import { devLinks, makeDevices } from './devices.ts';
+import { bringDevices, type DeviceSource, devLinks, type HostIds, makeDevices, ownDev } from './devices.ts';
 import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount, releaseCopies } from './mounts.ts';
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
 import { keepAs, makeFolders, openHow, openInRoot, writeFile } from './paths.ts';
@@ -48,8 +48,9 @@ export interface CreateProgram {
   readonly devices: readonly OciDevice[];
   /** The caller may make namespaces and mounts as it is. */
   readonly privileged: boolean;
-  /** No device nodes can be made: the host's are bound. */
-  readonly bindDevices: boolean;
+  readonly deviceSource: DeviceSource;
+  /** For the source `bring`. */
+  readonly hostIds: HostIds;
   /** Files that every container is given, by path. */
   readonly files: Readonly<Record<string, string>>;
   readonly lastCapability: number;
@@ -90,6 +91,7 @@ export function createProgram(request: CreateProgram): Step[] {
         ]
       : joinNamespaces(namespaces, owned, 'before')),
     ...(namespaces.newMount ? ownMounts(request) : []),
+    ...(request.deviceSource === 'bring' ? bringDevices(request.devices, rootFolder(request), request.hostIds) : []),
     ...prepareRootfs(request),
     ...openBinds(request.mounts),
     ...(namespaces.newTime ? timeNamespace(config) : []),
@@ -104,7 +106,7 @@ export function createProgram(request: CreateProgram): Step[] {
     ...(namespaces.user ? root(request.groups) : []),
     ...(namespaces.user && privileged && namespaces.newMount ? ownRoot : []),
     ...mountAll(request.mounts),
-    ...(ownDev(config) ? [...makeDevices(request.devices, request.bindDevices), ...devLinks()] : []),
+    ...(ownDev(config) ? [...makeDevices(request.devices, request.deviceSource), ...devLinks()] : []),
     ...(request.terminal === undefined ? [] : openTerminal(request.terminal)),
     ...Object.entries(request.files).flatMap(([path, content]) => writeFile(path, content)),
     ...(config.process === undefined ? [] : makeFolders(config.process.cwd)),
@@ -191,6 +193,8 @@ function timeNamespace(config: OciConfig): Step[] {
   ];
 }
 
+const rootFolder = ({ rootfs }: CreateProgram): string => (typeof rootfs === 'string' ? rootfs : rootfs.mountPoint);
+
 /** The root file system becomes a mount of its own, and the working directory. */
 function prepareRootfs({ rootfs }: CreateProgram): Step[] {
   if (typeof rootfs !== 'string') {
@@ -230,13 +234,6 @@ const ownRoot: readonly Step[] = [
   { call: 'move_mount', args: [{ fd: 'tree' }, '', AT.FDCWD, '.', MOVE_MOUNT.F_EMPTY_PATH] },
   { call: 'fchdir', args: [{ fd: 'tree' }] },
 ];
-
-/** Whether /dev is the container's: a bind of the host's is left as it is. */
-const ownDev = (config: OciConfig): boolean =>
-  !(config.mounts ?? []).some(
-    ({ destination, type, options = [] }) =>
-      /^\/dev\/?$/.test(destination) && (type === 'bind' || options.includes('bind') || options.includes('rbind')),
-  );
 
 /** Through a proc file system that is nowhere mounted: nothing of the image can stand in for it (CVE-2019-16884). */
 function sysctls(config: OciConfig): Step[] {

@@ -8,13 +8,13 @@ import { O } from '../sys/flags.ts';
 import { fork, memoryFile } from '../sys/fork.ts';
 import { processRef } from '../sys/process.ts';
 import { createProgram, type RootfsLayers } from './create-program.ts';
-import { containerDevices } from './devices.ts';
+import { containerDevices, deviceOwner, devicePlaces, sourceOfDevices } from './devices.ts';
 import { startFailure } from './failures.ts';
 import { initExecutable } from './init.ts';
 import { limitProcess } from './limits.ts';
 import { readMountOptions } from './mount-options.ts';
 import { bindPlace, copyPlace, type PlannedMount } from './mounts.ts';
-import { inUserNamespace, isPrivileged, namespacePlace, ownedNamespaces, planNamespaces } from './namespaces.ts';
+import { isPrivileged, namespacePlace, ownedNamespaces, planNamespaces } from './namespaces.ts';
 import { places } from './paths.ts';
 import { planMounts, rootfsFolder } from './plan-mounts.ts';
 import type { OciConfig, OciMount, OciNamespaceType } from './spec.ts';
@@ -145,6 +145,9 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       if (mount.kind === 'bind') fds[bindPlace(index)] = -1;
       if (mount.kind === 'filesystem' && mount.options.copyUp) fds[copyPlace(index)] = -1;
     });
+    const devices = containerDevices(config);
+    const deviceSource = sourceOfDevices(config, namespaces);
+    if (deviceSource === 'bring') for (const place of devicePlaces(devices)) fds[place] = -1;
     const terminal = config.process?.terminal === true;
     if (terminal && options.console !== undefined) fds.console = options.console;
     if (options.init === true) {
@@ -167,9 +170,10 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       namespaces,
       ownedNamespaces: ownedNamespaces(joined.get('user'), joined),
       mounts,
-      devices: containerDevices(config),
+      devices,
       privileged,
-      bindDevices: namespaces.user || inUserNamespace(),
+      deviceSource,
+      hostIds: (device) => deviceOwner(config, device),
       files: options.files ?? {},
       lastCapability: lastCapability(),
       bounding: passableCapabilities(namespaces.user),

@@ -95,6 +95,18 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
   ];
 }
 
+/**
+ * What a process is to have and cannot be given, for the log: config.md, "capabilities", asks for a warning.
+ * @param passable as {@link ReduceOptions.bounding}
+ */
+export function withheldCapabilities({ capabilities = {} }: OciProcess, passable: bigint): string[] {
+  const asked = new Set(Object.values(capabilities).flat());
+  const withheld = [...asked].filter((name) => (capabilityMask([name]) & passable) === 0n);
+  return withheld.length === 0
+    ? []
+    : [`process.capabilities: whoever starts it does not have them, left out: ${withheld.join(', ')}`];
+}
+
 /** As root of the container; where that one may not (a network file system), as the user. */
 function enterFolder(cwd: string, { uid, gid }: UserIds): Step[] {
   const enter: CallStep = { call: 'fchdir', args: [{ fd: 'dir' }], note: folderNote(cwd) };

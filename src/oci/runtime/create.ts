@@ -3,12 +3,14 @@ import { createCgroup, detectCgroups, placeCgroup, removeCgroup } from '../../cg
 import { signalProcess } from '../../sys/children.ts';
 import { connectConsole } from '../console.ts';
 import { copyUp } from '../copy-up.ts';
-import { type CreatedContainer, createContainer } from '../create.ts';
+import { type CreatedContainer, createContainer, passableCapabilities } from '../create.ts';
 import { runHooks } from '../hooks.ts';
 import { checkHost } from '../host.ts';
+import { planNamespaces } from '../namespaces.ts';
 import { readBundle } from '../parse.ts';
 import { rootfsFolder } from '../plan-mounts.ts';
-import type { OciConfig, OciState } from '../spec.ts';
+import { withheldCapabilities } from '../privileges.ts';
+import type { OciConfig, OciProcess, OciState } from '../spec.ts';
 import { ContainerFolder, type ContainerRecord, replaceFile, stateOf } from '../store.ts';
 import { requireConsole } from './foreground.ts';
 import { withHome } from './home.ts';
@@ -62,7 +64,7 @@ export async function make(
 ): Promise<Made> {
   const { config: read, folder: bundle, warnings } = readBundle(request.bundle);
   const config = withHome(read, rootfsFolder(read, bundle));
-  for (const warning of [...warnings, ...checkHost(config)]) runtime.warn(warning);
+  for (const warning of [...warnings, ...checkHost(config), ...withheld(config, config.process)]) runtime.warn(warning);
   const terminal = config.process?.terminal === true;
   requireConsole(terminal, request.consoleSocket, options);
   const place = placeCgroup(detectCgroups(), {
@@ -127,6 +129,10 @@ export async function make(
     if (request.consoleSocket !== undefined && console !== undefined) closeSync(console);
   }
 }
+
+/** Of the capabilities of a process in such a container, those that this caller cannot give it. */
+export const withheld = (config: OciConfig, process: OciProcess | undefined): string[] =>
+  process === undefined ? [] : withheldCapabilities(process, passableCapabilities(planNamespaces(config).user));
 
 /**
  * The host's uid that may divide the container's cgroup further: of its process, where the cgroup can be reached from

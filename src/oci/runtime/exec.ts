@@ -4,6 +4,7 @@ import { execInContainer } from '../exec.ts';
 import { checkLabels } from '../host.ts';
 import type { OciProcess } from '../spec.ts';
 import { replaceFile } from '../store.ts';
+import { withheld } from './create.ts';
 import { attend, forwardSignals, requireConsole } from './foreground.ts';
 import { processWithHome } from './home.ts';
 import { load, ownStdio, preserved, type Runtime, statusWord, wrongState } from './runtime.ts';
@@ -26,6 +27,7 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
     throw wrongState(id, 'cannot exec in a paused container (use --ignore-paused to override)');
   }
   checkLabels(request.process);
+  for (const warning of withheld(record.config, request.process)) runtime.warn(warning);
   const terminal = request.process.terminal === true;
   const pair = terminal && !request.detach && request.consoleSocket === undefined ? consolePair() : undefined;
   requireConsole(terminal, request.consoleSocket, pair === undefined ? {} : { console: pair.send });

@@ -196,6 +196,41 @@ describe('config.json', () => {
       expect(printed.split('\n')).toContain(name);
   });
 
+  devices(
+    'devices of a container with a user namespace are its own too, whatever the host has at that path',
+    async () => {
+      const box = ociHost().container(
+        'stat -c "%n %F %t %T %a %u %g" /dev/null /dev/own; head -c 3 /dev/own | wc -c; echo lost >/dev/null; echo $?',
+        (config) => {
+          config.linux.namespaces.push({ type: 'user' });
+          config.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 100 }];
+          config.linux.gidMappings = [{ containerID: 0, hostID: 200_000, size: 100 }];
+          config.linux.devices = [
+            { type: 'c', path: '/dev/own', major: 1, minor: 5, fileMode: 0o644, uid: 12, gid: 13 },
+          ];
+        },
+      );
+      expect(await box.ok('run')).toBe(
+        '/dev/null character special file 1 3 666 0 0\n/dev/own character special file 1 5 644 12 13\n3\n0\n',
+      );
+    },
+  );
+
+  rootTest('a user has every capability of a namespace of its own')(
+    'a capability that the caller does not have is left out, and the log says so',
+    async () => {
+      const box = ociHost().container('grep CapEff /proc/self/status', (config) => {
+        const both = ['CAP_KILL', 'CAP_CHOWN'];
+        config.process.capabilities = { bounding: both, effective: both, permitted: both };
+      });
+      const less = ['setpriv', '--bounding-set=-chown', ...box.host.argv(box.args('run'))];
+      const { code, stdout, stderr } = await box.host.spawn(less, { input: '' }).result;
+      expect({ code, stdout }).toEqual({ code: 0, stdout: 'CapEff:\t0000000000000020\n' });
+      expect(stderr).toContain('process.capabilities: whoever starts it does not have them, left out: CAP_CHOWN');
+      expect((await box.call('run')).stderr).toBe('');
+    },
+  );
+
   test('the time of a container can begin elsewhere', async (context) => {
     if (!existsSync('/proc/self/timens_offsets')) context.skip('this kernel has no time namespaces');
     const box = ociHost().container('cat /proc/uptime', (config) => {

@@ -1,12 +1,21 @@
 import { describe, expect, test } from 'vitest';
-import { containerDevices, defaultDevices, devLinks, makeDevices } from '../../../src/oci/devices.ts';
+import {
+  bringDevices,
+  containerDevices,
+  type DeviceSource,
+  defaultDevices,
+  deviceOwner,
+  devLinks,
+  makeDevices,
+} from '../../../src/oci/devices.ts';
 import type { OciDevice } from '../../../src/oci/spec.ts';
 import { calls, expectOrder, lines, minimal } from './program-requests.ts';
 
 const fuse: OciDevice = { path: '/dev/fuse', type: 'c', major: 10, minor: 229 };
-const made = (device: Partial<OciDevice>, bind = false) => lines(makeDevices([{ ...fuse, ...device }], bind));
+const made = (device: Partial<OciDevice>, source: DeviceSource = 'make') =>
+  lines(makeDevices([{ ...fuse, ...device }], source));
 const node = (device: Partial<OciDevice>): unknown[] =>
-  [...(calls(makeDevices([{ ...fuse, ...device }], false)).find(({ call }) => call === 'mknodat')?.args ?? [])].slice(
+  [...(calls(makeDevices([{ ...fuse, ...device }], 'make')).find(({ call }) => call === 'mknodat')?.args ?? [])].slice(
     1,
   );
 
@@ -69,14 +78,44 @@ describe('a node', () => {
 });
 
 describe('in a user namespace', () => {
-  test('the node of the host is bound on a file, by descriptor', () => {
-    const text = made({}, true);
+  test('nodes are made outside, in a file system that nobody else sees, with owners of the container, and attached by descriptor', () => {
+    const steps = bringDevices([fuse, { ...fuse, type: 'p' }], '/bundle/rootfs', () => ({
+      uid: 100_005,
+      gid: 100_007,
+    }));
+    expectOrder(
+      lines(steps),
+      /^mount tmpfs \/bundle\/rootfs tmpfs MS_NOSUID/,
+      /^mknodat fd:dir 0 8630 2789/,
+      /^fchownat fd:dir 0 100005 100007/,
+      /^open_tree fd:dir 0/,
+      /^umount2 \/bundle\/rootfs 2/,
+    );
+    expect(lines(steps).join('\n')).not.toContain('fd:dir 1');
+    expectOrder(made({}, 'bring'), /O_CREAT|openat2/, /^move_mount fd:device0/, /^close fd:device0/);
+    expect(bringDevices([{ ...fuse, type: 'p' }], '/bundle/rootfs', () => ({ uid: 0, gid: 0 }))).toEqual([]);
+  });
+
+  test('owners are ids of the container, and have to be mapped', () => {
+    const map = [
+      { containerID: 0, hostID: 100_000, size: 10 },
+      { containerID: 20, hostID: 500_000, size: 5 },
+    ];
+    const own = { ...fuse, uid: 21, gid: 3 };
+    const lost = { ...fuse, uid: 15 };
+    const config = minimal({ linux: { devices: [own, lost], uidMappings: map, gidMappings: map } });
+    expect(deviceOwner(config, own)).toEqual({ uid: 500_001, gid: 100_003 });
+    expect(() => deviceOwner(config, lost)).toThrow('linux.devices[1].uid: 15 is in no range of linux.uidMappings');
+  });
+
+  test('where none can be made outside, the node of the host is bound on a file, by descriptor', () => {
+    const text = made({}, 'host');
     expect(text.at(-1)).toBe("mount /dev/fuse @dir '' MS_BIND 0 # device /dev/fuse");
     expect(text.join('\n')).not.toContain('mknodat');
   });
 
   test('a FIFO is made: anybody can', () => {
-    expect(made({ type: 'p' }, true).join('\n')).toContain('mknodat');
+    expect(made({ type: 'p' }, 'host').join('\n')).toContain('mknodat');
   });
 });
 

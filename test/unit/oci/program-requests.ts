@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { Cgroup } from '../../../src/cgroup/index.ts';
 import type { CreateProgram } from '../../../src/oci/create-program.ts';
 import { defaultSpec } from '../../../src/oci/default-spec.ts';
-import { containerDevices } from '../../../src/oci/devices.ts';
+import { containerDevices, devicePlaces } from '../../../src/oci/devices.ts';
 import { bindPlace } from '../../../src/oci/mounts.ts';
 import { namespacePlace, planNamespaces } from '../../../src/oci/namespaces.ts';
 import { places } from '../../../src/oci/paths.ts';
@@ -59,7 +59,8 @@ export function requestFor(config: OciConfig, { host = {}, ...change }: Change =
     mounts: planMounts(config, mountHost({ ownCgroupNamespace, ...host })),
     devices: containerDevices(config),
     privileged: true,
-    bindDevices: namespaces.user,
+    deviceSource: !namespaces.user ? 'make' : change.privileged === false ? 'host' : 'bring',
+    hostIds: () => ({ uid: 100_000, gid: 100_000 }),
     files: {},
     lastCapability: 40,
     bounding: allCapabilities,
@@ -83,6 +84,7 @@ export function descriptorsOf(request: CreateProgram): Set<string> {
     ...request.namespaces.joined.map(({ type }) => namespacePlace(type)),
     ...request.mounts.flatMap((mount, i) => (mount.kind === 'bind' ? [bindPlace(i)] : [])),
     ...request.mounts.flatMap((mount) => (mount.kind === 'bind' && mount.idmap !== undefined ? [mount.idmap] : [])),
+    ...(request.deviceSource === 'bring' ? devicePlaces(request.devices) : []),
     ...Object.keys(places),
     ...(request.terminal === undefined ? [] : ['console', ...Object.keys(terminalPlaces)]),
     ...(request.init ? ['init'] : []),

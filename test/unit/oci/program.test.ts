@@ -263,11 +263,25 @@ describe('the program of a Tsfile container', () => {
 
   test('mounts the root file system and takes hold of shares with the rights of the runtime, then gives them up', () => {
     const userNamespace = index(steps, /^unshare .*CLONE_NEWUSER/);
-    expectOrder(steps, /^unshare CLONE_NEWNS$/, /^mount none \/ '' MS_REC\|MS_PRIVATE/, /^mount overlay/, /^open_tree/);
+    expectOrder(
+      steps,
+      /^unshare CLONE_NEWNS$/,
+      /^mount none \/ '' MS_REC\|MS_PRIVATE/,
+      /^mount overlay/,
+      /^open_tree -100 \/here/,
+    );
     expect(lastIndex(steps, /^open_tree -100 \/here/)).toBeLessThan(userNamespace);
     for (const kind of ['NEWNS', 'NEWPID', 'NEWNET', 'NEWUTS', 'NEWIPC', 'NEWCGROUP'])
       expect(steps[userNamespace]).toContain(`CLONE_${kind}`);
     expectOrder(steps, /^unshare CLONE_NEWTIME$/, /^unshare .*CLONE_NEWUSER/);
+  });
+
+  test('takes its device nodes in with the rights of the runtime, and leaves nothing else of where they were made', () => {
+    const userNamespace = index(steps, /^unshare .*CLONE_NEWUSER/);
+    expect(lastIndex(steps, /^mknodat/)).toBeLessThan(userNamespace);
+    expectOrder(steps, /^mount tmpfs \/m\/rootfs/, /^mknodat/, /^umount2 \/m\/rootfs 2/, /^mount overlay \/m\/rootfs/);
+    expect(steps.filter((line) => /^move_mount fd:device\d/.test(line))).toHaveLength(6);
+    expect(steps.filter((line) => /^close fd:device\d/.test(line))).toHaveLength(6);
   });
 
   test('waits until the runtime has mapped its ids, and becomes root of them before it mounts anything more', () => {

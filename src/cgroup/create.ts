@@ -8,7 +8,7 @@ import { handOver, makeFolders, whyNotOffered } from './folders.ts';
 import { isFrozen } from './freeze.ts';
 import { type Cgroup, type CgroupMember, v1Member, v2Member } from './place.ts';
 import { cgroupProcesses } from './processes.ts';
-import { ignoredFields, settings } from './settings.ts';
+import { ignoredFields, settings, tcpLimitFile } from './settings.ts';
 
 export interface CgroupOptions {
   /** A limit that cannot be set is an error (an OCI bundle), instead of an entry in `missing` (a Tsfile). */
@@ -127,7 +127,9 @@ function apply(
     missing.push(...lost);
   }
   applyUnified(unified, resources.unified ?? {}, offered, onMissing, files);
-  return { missing, warnings: ignoredFields(resources) };
+  const memory = v1Member(cgroup, 'memory');
+  const limitsTcp = memory !== undefined && files.exists(join(memory.folder, tcpLimitFile));
+  return { missing, warnings: ignoredFields(resources, limitsTcp) };
 }
 
 function neededOfV2(resources: OciResources): string[] {

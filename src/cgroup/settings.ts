@@ -32,11 +32,17 @@ export function settings(
   });
 }
 
-/** Members that are accepted and mean nothing to today's kernels, one line each. */
-export function ignoredFields({ memory, cpu }: OciResources): string[] {
+/** Where v1 still limits the buffers of TCP by themselves. */
+export const tcpLimitFile = 'memory.kmem.tcp.limit_in_bytes';
+
+/**
+ * Members that are accepted and mean nothing to this kernel, one line each.
+ * @param limitsTcp whether there is a {@link tcpLimitFile}
+ */
+export function ignoredFields({ memory, cpu }: OciResources, limitsTcp = false): string[] {
   const ignored: string[] = [];
   for (const name of ['kernel', 'kernelTCP'] as const) {
-    if (memory?.[name] !== undefined)
+    if (memory?.[name] !== undefined && !(name === 'kernelTCP' && limitsTcp))
       ignored.push(`linux.resources.memory.${name} is ignored: the kernel no longer limits it by itself`);
   }
   if (memory?.useHierarchy === false)
@@ -62,6 +68,8 @@ const memory: Group = ({ memory = {} }, version) => {
     }
     if (isSet(reservation))
       result.push(write(controller, at('reservation'), 'memory.soft_limit_in_bytes', signed(reservation)));
+    if (isSet(memory.kernelTCP))
+      result.push(write(controller, at('kernelTCP'), tcpLimitFile, signed(memory.kernelTCP), { optional: true }));
     if (memory.disableOOMKiller === true)
       result.push(write(controller, at('disableOOMKiller'), 'memory.oom_control', '1'));
     if (swappiness !== undefined && swappiness !== -1)

@@ -42,6 +42,17 @@ describe('limits', () => {
     expect(cgroupsNamed(box.id)).toEqual([]);
   });
 
+  cgroups('of the buffers of TCP are set where the kernel has one, else the log says that they are not', async () => {
+    const box = ociHost().container('exec sleep 1000', (config) => {
+      config.linux.resources = { memory: { kernelTCP: 1 << 20 } };
+    });
+    const { code, stderr } = await box.call('run --detach');
+    expect(code).toBe(0);
+    const limit = await box.limit('memory', { v1: 'memory.kmem.tcp.limit_in_bytes', v2: 'none' });
+    if (limit === '') expect(stderr).toContain('memory.kernelTCP is ignored');
+    else expect({ limit, stderr }).toEqual({ limit: String(1 << 20), stderr: '' });
+  });
+
   cgroups('hold: no process more than allowed, and no more memory', async () => {
     const box = ociHost().container('for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done', (config) => {
       config.linux.resources = { pids: { limit: 4 } };

@@ -49,6 +49,12 @@ describe.each<[string, OciResources, string[], string[]]>([
     ['memory.swap.max = 0', 'memory.max = 4096'],
   ],
   [
+    'the buffers of TCP, which v1 alone limits',
+    { memory: { kernelTCP: 4096 } },
+    ['memory.kmem.tcp.limit_in_bytes = 4096'],
+    [],
+  ],
+  [
     'no limit on memory, which means swap too',
     { memory: { limit: -1 } },
     ['memory.limit_in_bytes = -1', 'memory.memsw.limit_in_bytes = -1'],
@@ -216,4 +222,5 @@ test('what means nothing today is said', () => {
     expect.stringContaining('memory.useHierarchy is ignored'),
     expect.stringContaining('cpu.shares is ignored'),
   ]);
+  expect(ignoredFields({ memory: { kernelTCP: 1 } }, true)).toEqual([]);
 });

@@ -13,15 +13,16 @@ import { sysctlFile } from './validate-sysctl.ts';
 /*
  * How a container starts, as a syscall program (src/sys/program.ts). Two processes take part:
  *
- *   builder   has the caller's rights: joins cgroups and given namespaces, own mount namespace, root file system, takes
- *             hold of what is to be bound (it may lie in folders that only the caller may enter). Then it makes all other
- *             namespaces, says `unshared`, and waits while the caller maps ids and lays cables. Then it forks and ends.
+ *   builder   has the caller's rights: joins cgroups and given namespaces, own mount namespace, root file system. Where a
+ *             user namespace follows, it takes hold of devices and of what is to be bound (it may lie in folders that only
+ *             the caller may enter). Then it makes all other namespaces, says `unshared`, and waits while the caller maps
+ *             ids and lays cables. Then it forks and ends.
  *   init      PID 1, root of the container only: mounts, devices, files; says `mounted` and waits while the caller runs
  *             hooks and sets limits; pivot_root, fewer privileges; says `ready` and waits for the start; execve.
  *
  * A caller without privileges makes the user namespace first, and all the rest in it.
  *
- * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, [init], [console], …; see
+ * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, deviceN, [init], [console], …; see
  * `places` for those that the program opens itself.
  */
 
@@ -93,7 +94,7 @@ export function createProgram(request: CreateProgram): Step[] {
     ...(namespaces.newMount ? ownMounts(request) : []),
     ...(request.deviceSource === 'bring' ? bringDevices(request.devices, rootFolder(request), request.hostIds) : []),
     ...prepareRootfs(request),
-    ...openBinds(request.mounts),
+    ...(namespaces.user ? openBinds(request.mounts) : []),
     ...(namespaces.newTime ? timeNamespace(config) : []),
     ...(userFirst
       ? [...others, ...joinNamespaces(namespaces, owned, 'before')]
@@ -105,7 +106,7 @@ export function createProgram(request: CreateProgram): Step[] {
     { fork: CLONE.PARENT | SIGCHLD, as: 'pid', parent: [{ report: 'forked', value: 'pid' }] },
     ...(namespaces.user ? root(request.groups) : []),
     ...(namespaces.user && privileged && namespaces.newMount ? ownRoot : []),
-    ...mountAll(request.mounts),
+    ...mountAll(request.mounts, namespaces.user),
     ...(ownDev(config) ? [...makeDevices(request.devices, request.deviceSource), ...devLinks()] : []),
     ...(request.terminal === undefined ? [] : openTerminal(request.terminal)),
     ...Object.entries(request.files).flatMap(([path, content]) => writeFile(path, content)),

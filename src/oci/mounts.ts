@@ -53,44 +53,42 @@ export const isBind = (mount: OciMount): boolean =>
 /** Name of the descriptor that holds a bind's source until it is attached. */
 export const bindPlace = (index: number): string => `bind${index}`;
 
-/**
- * Takes hold of what is to be bound, where it still can be seen with the rights of whoever starts the container: as a
- * detached copy of the mount, restricted before anybody can use it (open_tree(2), mount_setattr(2)).
- */
-export function openBinds(mounts: readonly PlannedMount[]): Step[] {
-  return mounts.flatMap((mount, index): Step[] => {
-    if (mount.kind !== 'bind') return [];
-    const { options } = mount;
-    const tree = { fd: bindPlace(index) };
-    const recursive = (options.flags & MS.REC) !== 0 ? AT.RECURSIVE : 0;
-    return [
-      {
-        call: 'open_tree',
-        args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive],
-        as: 'what is bound',
-        note: `${mount.at}.source: ${mount.source}`,
-      },
-      ...keepAs('what is bound', tree.fd),
-      ...setAttributes(tree, options.attributes, 0),
-      ...setAttributes(tree, options.recursive, AT.RECURSIVE),
-      ...(mount.idmap === undefined
-        ? []
-        : [
-            {
-              call: 'mount_setattr',
-              args: [
-                tree,
-                '',
-                AT.EMPTY_PATH | (options.idmap === 'single' ? 0 : AT.RECURSIVE),
-                { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: mount.idmap }] },
-                32,
-              ],
-              mode: mount.idmapOptional === true ? 'may' : 'must',
-              note: `${mount.at}: the file system of ${mount.source} has no idmapped mounts`,
-            } satisfies CallStep,
-          ]),
-    ];
-  });
+/** Takes hold of everything that is to be bound, where it still can be seen with the rights of whoever starts the container. */
+export const openBinds = (mounts: readonly PlannedMount[]): Step[] =>
+  mounts.flatMap((mount, index) => (mount.kind === 'bind' ? openBind(mount, index) : []));
+
+/** A detached copy of the mount, restricted before anybody can use it (open_tree(2), mount_setattr(2)). */
+function openBind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[] {
+  const { options } = mount;
+  const tree = { fd: bindPlace(index) };
+  const recursive = (options.flags & MS.REC) !== 0 ? AT.RECURSIVE : 0;
+  return [
+    {
+      call: 'open_tree',
+      args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive],
+      as: 'what is bound',
+      note: `${mount.at}.source: ${mount.source}`,
+    },
+    ...keepAs('what is bound', tree.fd),
+    ...setAttributes(tree, options.attributes, 0),
+    ...setAttributes(tree, options.recursive, AT.RECURSIVE),
+    ...(mount.idmap === undefined
+      ? []
+      : [
+          {
+            call: 'mount_setattr',
+            args: [
+              tree,
+              '',
+              AT.EMPTY_PATH | (options.idmap === 'single' ? 0 : AT.RECURSIVE),
+              { words: [MOUNT_ATTR.IDMAP, 0, 0, { fd: mount.idmap }] },
+              32,
+            ],
+            mode: mount.idmapOptional === true ? 'may' : 'must',
+            note: `${mount.at}: the file system of ${mount.source} has no idmapped mounts`,
+          } satisfies CallStep,
+        ]),
+  ];
 }
 
 function setAttributes(tree: { fd: string }, change: MountOptions['attributes'], depth: number): Step[] {
@@ -99,13 +97,22 @@ function setAttributes(tree: { fd: string }, change: MountOptions['attributes'],
   return [{ call: 'mount_setattr', args: [tree, '', AT.EMPTY_PATH | depth, attributes, 32] }];
 }
 
-/** Mounts everything in the order of the configuration; the child stands in the root file system. */
-export const mountAll = (mounts: readonly PlannedMount[]): Step[] => mounts.flatMap(mountOne);
+/**
+ * Mounts everything in the order of the configuration; the child stands in the root file system.
+ * @param opened whether {@link openBinds} went before. Where it need not, each bind is taken at its turn: the kernel lists
+ * mounts by their age, and who reads that list takes the last one of a folder for what is seen there.
+ */
+export const mountAll = (mounts: readonly PlannedMount[], opened: boolean): Step[] =>
+  mounts.flatMap((mount, index) => mountOne(mount, index, opened));
 
-function mountOne(mount: PlannedMount, index: number): Step[] {
+function mountOne(mount: PlannedMount, index: number, opened: boolean): Step[] {
   switch (mount.kind) {
     case 'bind':
-      return [...bind(mount, index), ...propagate(mount.destination, mount.options)];
+      return [
+        ...(opened ? [] : openBind(mount, index)),
+        ...bind(mount, index),
+        ...propagate(mount.destination, mount.options),
+      ];
     case 'filesystem':
       return [...mountFilesystem(mount), ...holdForCopy(mount, index), ...propagate(mount.destination, mount.options)];
     case 'cgroup1':

@@ -25,6 +25,23 @@ describe('config.json', () => {
     expect(readdirSync(box.rootfs)).not.toContain('file');
   });
 
+  rootTest('in a user namespace all binds are taken first')(
+    'mounts are listed in the order of config.json, so that the last one at a folder is the one that is seen',
+    async () => {
+      const box = ociHost().container('grep " /tmp " /proc/self/mountinfo; ls /tmp', (config, { bundle }) => {
+        mkdirSync(join(bundle, 'seen/file'), { recursive: true });
+        config.mounts.push(
+          { destination: '/tmp', type: 'tmpfs', source: 'covered' },
+          { destination: '/tmp', type: 'bind', source: 'seen', options: ['bind'] },
+        );
+      });
+      const [below = '', above = '', ...listed] = (await box.ok('run')).trim().split('\n');
+      expect(below).toContain(' covered ');
+      expect(above).toContain(`${box.id}/seen /tmp `);
+      expect(listed).toEqual(['file']);
+    },
+  );
+
   test('names and user are those of config.json', async () => {
     const box = ociHost().container('hostname; cat /proc/sys/kernel/domainname; id -u; pwd; echo $PPID', (config) => {
       config.hostname = 'some-name';

@@ -7,6 +7,15 @@ import { calls, cgroup1, cgroup2, expectOrder, here, lines, plan, thisFile } fro
 const bind = (...options: string[]) => [{ destination: '/x', type: 'bind', source: here, options }];
 const opened = (...options: string[]) => lines(openBinds(plan(bind(...options))));
 
+test('a bind is taken at its turn, unless all of them had to be taken before', () => {
+  const mounts = plan([
+    { destination: '/a', type: 'tmpfs', source: 'tmpfs' },
+    { destination: '/a', type: 'bind', source: thisFile },
+  ]);
+  expectOrder(lines(mountAll(mounts, false)), /^mount tmpfs/, /^open_tree -100/, /^move_mount fd:bind1/);
+  expect(lines(mountAll(mounts, true)).join('\n')).not.toContain('open_tree -100');
+});
+
 describe('a bind', () => {
   test('is told by its type or by an option', () => {
     expect(isBind({ destination: '/x', type: 'bind' })).toBe(true);
@@ -41,7 +50,7 @@ describe('a bind', () => {
   });
 
   test('is attached to a descriptor, let go of, and then given its propagation', () => {
-    const text = lines(mountAll(plan(bind('rbind', 'rshared', 'unbindable'))));
+    const text = lines(mountAll(plan(bind('rbind', 'rshared', 'unbindable')), true));
     const attached = text.findIndex((line) => line.startsWith('move_mount'));
     expect(text.slice(attached, attached + 2)).toEqual([
       "move_mount fd:bind0 '' fd:dir '' 68 # mounts[0]: bind at /x",
@@ -54,8 +63,8 @@ describe('a bind', () => {
   });
 
   test('of a folder finds a folder, of a file finds a file', () => {
-    expect(lines(mountAll(plan(bind('bind')))).join('\n')).toContain('mkdirat fd:dir x 493 (may)');
-    const file = lines(mountAll(plan([{ destination: '/d/x', type: 'bind', source: thisFile }]))).join('\n');
+    expect(lines(mountAll(plan(bind('bind')), true)).join('\n')).toContain('mkdirat fd:dir x 493 (may)');
+    const file = lines(mountAll(plan([{ destination: '/d/x', type: 'bind', source: thisFile }]), true)).join('\n');
     expect(file).toContain('mkdirat fd:dir d 493 (may)');
     expect(file).not.toContain('mkdirat fd:dir x');
     expect(file).toMatch(/if \w+: openat2 (fd:dir x|-100 d\/x) /);
@@ -64,7 +73,9 @@ describe('a bind', () => {
 
 describe('a new file system', () => {
   const one = (type: string, destination: string, ...options: string[]) =>
-    lines(mountAll(plan([{ destination, type, source: 'src', options }]))).filter((line) => line.startsWith('mount'));
+    lines(mountAll(plan([{ destination, type, source: 'src', options }]), true)).filter((line) =>
+      line.startsWith('mount'),
+    );
 
   test('is mounted on the descriptor of its folder, with flags and data', () => {
     expect(one('tmpfs', '/t', 'nosuid', 'mode=755', 'size=1k')).toEqual([
@@ -82,7 +93,9 @@ describe('a new file system', () => {
     ['tmpfs', '/dev/shm', false],
     ['tmpfs', '/var/run', false],
   ])('S7 S8 %s at %s is on a plain folder, behind no link: %s', (type, destination, plain) => {
-    const last = calls(mountAll(plan([{ destination, type, source: 'x' }]))).findLast(({ call }) => call === 'openat2');
+    const last = calls(mountAll(plan([{ destination, type, source: 'x' }]), true)).findLast(
+      ({ call }) => call === 'openat2',
+    );
     const how = last?.args[2];
     const resolve = typeof how === 'object' && 'bytes' in how ? Number(Buffer.from(how.bytes).readBigUInt64LE(16)) : 0;
     expect(resolve & RESOLVE.NO_MAGICLINKS).not.toBe(0);
@@ -98,6 +111,7 @@ describe('a new file system', () => {
           { destination: '/t', type: 'tmpfs', options: ['ro'] },
           { destination: '/t/u', type: 'tmpfs' },
         ]),
+        true,
       ),
     );
     expect(text.find((line) => line.includes('# mounts[0]: tmpfs at /t'))).not.toContain('MS_RDONLY');
@@ -105,7 +119,7 @@ describe('a new file system', () => {
 
   test('a /dev that is to be read-only is so when its devices are in it', () => {
     const mounts = plan([{ destination: '/dev', type: 'tmpfs', options: ['ro'] }]);
-    expect(lines(mountAll(mounts)).join('\n')).not.toContain('MS_RDONLY');
+    expect(lines(mountAll(mounts, true)).join('\n')).not.toContain('MS_RDONLY');
     expect(lines(lateReadonly(mounts)).at(-1)).toBe("mount_setattr fd:dir '' 4096 {1 0 0 0} 32 # mounts[0]: read-only");
     expect(lateReadonly(plan([{ destination: '/dev', type: 'tmpfs' }]))).toEqual([]);
   });
@@ -121,7 +135,7 @@ describe('cgroups', () => {
   const mount = [{ destination: '/sys/fs/cgroup', type: 'cgroup', options: ['ro', 'nosuid'] }];
 
   test('of version 2 with a namespace of its own are mounted', () => {
-    const text = lines(mountAll(plan(mount, { cgroup: cgroup2 })));
+    const text = lines(mountAll(plan(mount, { cgroup: cgroup2 }), true));
     // Not with mount(2), which puts no file system over itself: the host's /sys may be bound there.
     expect(text.filter((line) => /^(?:fs|move_mount)/.test(line))).toEqual([
       'fsopen cgroup2 1 as cgroup2 # mounts[0]: cgroup2 at /sys/fs/cgroup',
@@ -146,7 +160,7 @@ describe('cgroups', () => {
   });
 
   test('of version 1 are one folder for each hierarchy; the tmpfs around them is closed last', () => {
-    const text = lines(mountAll(plan(mount, { cgroup: cgroup1 })));
+    const text = lines(mountAll(plan(mount, { cgroup: cgroup1 }), true));
     expect(text.filter((line) => line.startsWith('mount'))).toEqual([
       'mount tmpfs @dir tmpfs MS_NOSUID mode=755 # mounts[0]: tmpfs at /sys/fs/cgroup',
       'mount cgroup @dir cgroup MS_RDONLY|MS_NOSUID cpu,cpuacct # mounts[0]: /sys/fs/cgroup/cpu,cpuacct',
@@ -160,7 +174,7 @@ describe('cgroups', () => {
   });
 
   test('of version 1 in the namespace of the host are the own folders, bound read-only', () => {
-    const text = lines(mountAll(plan(mount, { cgroup: cgroup1, ownCgroupNamespace: false })));
+    const text = lines(mountAll(plan(mount, { cgroup: cgroup1, ownCgroupNamespace: false }), true));
     expectOrder(
       text,
       /^mount \/sys\/fs\/cgroup\/cpu,cpuacct\/c @dir '' MS_BIND\|MS_REC/,

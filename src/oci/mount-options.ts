@@ -81,6 +81,10 @@ function recursiveOption(option: string): AttributeChange | undefined {
   return option.startsWith('r') ? flagOptions[option.slice(1)]?.attribute : undefined;
 }
 
+/** The options for a file system that is mounted anew: nothing is below it yet, so `rro` is `ro`. */
+export const ofNewFilesystem = (options: readonly string[]): string[] =>
+  options.map((option) => (recursiveOption(option) === undefined ? option : option.slice(1)));
+
 const apply = (before: AttributeChange, change: AttributeChange): AttributeChange => ({
   set: (before.set & ~change.clear) | change.set,
   clear: (before.clear & ~change.set) | change.clear,

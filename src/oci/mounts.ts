@@ -131,6 +131,7 @@ function bind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[] {
       args: [{ fd: bindPlace(index) }, '', { fd: 'dir' }, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH],
       note: `${mount.at}: bind at ${mount.destination}`,
     },
+    ...(isRoot(mount) ? [{ call: 'fchdir', args: [{ fd: bindPlace(index) }] } satisfies Step] : []),
     // A folder of the host that stays open would be a way out of the container.
     { call: 'close', args: [{ fd: bindPlace(index) }] },
   ];
@@ -158,6 +159,9 @@ export const releaseCopies = (mounts: readonly PlannedMount[]): Step[] =>
   mounts.flatMap((mount, index): Step[] =>
     mount.kind === 'filesystem' && mount.options.copyUp ? [{ call: 'close', args: [{ fd: copyPlace(index) }] }] : [],
   );
+
+/** What is mounted on the root file system is the root file system from then on. */
+const isRoot = ({ destination }: { destination: string }): boolean => destination === '/';
 
 /** The kernel's own file systems, and /dev, are mounted on plain folders only: no link, nor behind one. */
 const plainOnly = ({ type, destination }: { type: string; destination: string }): boolean =>
@@ -197,6 +201,10 @@ function mountFilesystem(mount: PlannedMount & { kind: 'filesystem' }): Step[] {
       args: [source, { fdPath: 'dir' }, type, flags, data === '' ? 0 : data],
       note: `${mount.at}: ${type} at ${destination}`,
     },
+    // The way up from a root leads to itself, and there to what is mounted on it (openat2(2), RESOLVE_IN_ROOT).
+    ...(isRoot(mount)
+      ? [...openInRoot('..', O.PATH | O.DIRECTORY), { call: 'fchdir', args: [{ fd: 'dir' }] } satisfies Step]
+      : []),
   ];
 }
 

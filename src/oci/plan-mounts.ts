@@ -3,7 +3,7 @@ import { join, posix, resolve } from 'node:path';
 import type { Cgroup } from '../cgroup/index.ts';
 import { TsvError } from '../model/errors.ts';
 import { MOUNT_ATTR } from '../sys/flags.ts';
-import { readMountOptions } from './mount-options.ts';
+import { ofNewFilesystem, readMountOptions } from './mount-options.ts';
 import { isBind, type PlannedMount } from './mounts.ts';
 import { resolveInRoot } from './resolve.ts';
 import type { OciConfig, OciMount } from './spec.ts';
@@ -41,8 +41,10 @@ function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
   const named = posix.join('/', mount.destination);
   // What is mounted on a link goes to where it leads, and may have to be made there.
   const destination = isPlain(mount, named) || host.rootfs === undefined ? named : resolveInRoot(host.rootfs, named);
-  const options = readMountOptions(mount.options ?? []);
-  if (mount.options?.includes('remount') === true) return [{ at, kind: 'remount', destination, options }];
+  const given = mount.options ?? [];
+  const isRemount = given.includes('remount');
+  const options = readMountOptions(isBind(mount) || isRemount ? given : ofNewFilesystem(given));
+  if (isRemount) return [{ at, kind: 'remount', destination, options }];
   if (isBind(mount)) {
     const source = resolve(host.bundle, mount.source ?? '');
     const idmap = host.idmap(mount, at);

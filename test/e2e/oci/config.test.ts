@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ociHost, useRootfs } from '../../support/bundle.ts';
@@ -41,6 +50,38 @@ describe('config.json', () => {
       expect(listed).toEqual(['file']);
     },
   );
+
+  test('options for a whole tree hold for a new file system too', async () => {
+    const box = ociHost().container('touch /tmp/file; grep -o " /tmp [a-z,]*" /proc/self/mountinfo', (config) => {
+      config.mounts.push({
+        destination: '/tmp',
+        type: 'tmpfs',
+        source: 'tmpfs',
+        options: ['rro', 'rnosuid', 'rnoexec'],
+      });
+    });
+    const { stdout, stderr } = await box.call('run');
+    expect(stderr).toContain('Read-only file system');
+    expect(stdout).toMatch(/^ \/tmp ro,nosuid,noexec/);
+  });
+
+  test('what is mounted at / is the root file system, with a copy of the image where that is asked for', async () => {
+    const { host } = ociHost().container();
+    const bound = host.container('cat /only-here; ls /dev/null', (config, { rootfs, bundle }) => {
+      renameSync(join(rootfs, 'bin'), join(bundle, 'bin'));
+      mkdirSync(join(bundle, 'other'));
+      for (const name of ['dev', 'proc']) mkdirSync(join(bundle, 'other', name));
+      renameSync(join(bundle, 'bin'), join(bundle, 'other/bin'));
+      writeFileSync(join(bundle, 'other/only-here'), 'other\n');
+      config.mounts.unshift({ destination: '/', type: 'bind', source: 'other', options: ['bind'] });
+    });
+    expect(await bound.ok('run')).toBe('other\n/dev/null\n');
+    const copied = host.container('touch /etc/new; ls /etc; grep " / / " /proc/self/mountinfo', (config) => {
+      config.mounts.unshift({ destination: '/', type: 'tmpfs', source: 'copy', options: ['tmpcopyup'] });
+    });
+    expect(await copied.ok('run')).toMatch(/^group\nnew\npasswd\n.* \/ \/ .* tmpfs copy .*\n$/);
+    expect(readdirSync(join(copied.rootfs, 'etc'))).not.toContain('new');
+  });
 
   test('names and user are those of config.json', async () => {
     const box = ociHost().container('hostname; cat /proc/sys/kernel/domainname; id -u; pwd; echo $PPID', (config) => {

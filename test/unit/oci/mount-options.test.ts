@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mountOptionNames, readMountOptions } from '../../../src/oci/mount-options.ts';
+import { mountOptionNames, ofNewFilesystem, readMountOptions } from '../../../src/oci/mount-options.ts';
 import { MOUNT_ATTR, MS } from '../../../src/sys/flags.ts';
 
 const read = (...options: string[]) => readMountOptions(options);
@@ -129,4 +129,15 @@ describe('what else there is', () => {
     expect(new Set(mountOptionNames).size).toBe(mountOptionNames.length);
     expect(mountOptionNames).toEqual([...mountOptionNames].sort());
   });
+});
+
+test('for a new file system, an option for the tree is one for itself', () => {
+  expect(ofNewFilesystem(['rro', 'rnosuid', 'rw', 'relatime', 'rprivate', 'mode=755'])).toEqual([
+    'ro',
+    'nosuid',
+    'rw',
+    'relatime',
+    'rprivate',
+    'mode=755',
+  ]);
 });

@@ -7,6 +7,13 @@ import { calls, cgroup1, cgroup2, expectOrder, here, lines, plan, thisFile } fro
 const bind = (...options: string[]) => [{ destination: '/x', type: 'bind', source: here, options }];
 const opened = (...options: string[]) => lines(openBinds(plan(bind(...options))));
 
+test('what is mounted at / is entered, so that all else goes into it', () => {
+  const bound = lines(mountAll(plan([{ destination: '/', type: 'bind', source: here }]), true));
+  expectOrder(bound, /^move_mount fd:bind0/, /^fchdir fd:bind0/, /^close fd:bind0/);
+  const mounted = lines(mountAll(plan([{ destination: '/', type: 'tmpfs', source: 'tmpfs' }]), true));
+  expectOrder(mounted, /^mount tmpfs @dir/, /^openat2 -100 \.\. /, /^fchdir fd:dir/);
+});
+
 test('a bind is taken at its turn, unless all of them had to be taken before', () => {
   const mounts = plan([
     { destination: '/a', type: 'tmpfs', source: 'tmpfs' },

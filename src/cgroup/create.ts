@@ -69,7 +69,7 @@ export function createCgroup(
       unlessErrno(['EPERM'], () => handOver(unified.folder, ownerUid, files));
     return {
       cgroup,
-      folders: joinOrder(members),
+      folders: joinFolders(cgroup),
       missing: applied.missing,
       warnings: [...warnings, ...applied.warnings],
     };
@@ -175,8 +175,8 @@ function applyUnified(
   }
 }
 
-/** A process must not freeze, or be filtered, before it is in all the others: those come last. */
-function joinOrder(members: readonly CgroupMember[]): string[] {
+/** The folders in the order to join them: a process must not freeze, or be filtered, before it is in all the others. */
+export function joinFolders({ members }: Cgroup): string[] {
   const rank = ({ version, controllers }: CgroupMember) =>
     version === 2 ? 2 : controllers.includes('freezer') || controllers.includes('devices') ? 1 : 0;
   return members.toSorted((a, b) => rank(a) - rank(b)).map(({ folder }) => folder);

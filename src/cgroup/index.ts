@@ -1,5 +1,12 @@
 export type { MissingLimit } from './apply.ts';
-export { type AppliedCgroup, type CgroupOptions, type CreatedCgroup, createCgroup, updateCgroup } from './create.ts';
+export {
+  type AppliedCgroup,
+  type CgroupOptions,
+  type CreatedCgroup,
+  createCgroup,
+  joinFolders,
+  updateCgroup,
+} from './create.ts';
 export { type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
 export { folderToJoin } from './join.ts';
 export { killCgroup } from './kill.ts';
@@ -8,3 +15,4 @@ export { type Cgroup, type CgroupMember, placeBelowBase, placeCgroup } from './p
 export { cgroupProcesses } from './processes.ts';
 export { type RemoveOptions, removeCgroup } from './remove.ts';
 export { type CgroupStats, oomKills, stats, statsJson } from './stats.ts';
+export { subCgroup } from './sub.ts';

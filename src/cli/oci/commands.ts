@@ -94,7 +94,10 @@ export const commands = {
       'preserve-fds': startFlags['preserve-fds'],
       apparmor: { kind: 'text', help: 'AppArmor profile' },
       'process-label': { kind: 'text', help: 'SELinux label' },
-      cgroup: { kind: 'text', help: 'refused: the process joins the container’s own cgroup' },
+      cgroup: {
+        kind: 'texts',
+        help: '[CONTROLLER[,CONTROLLER...]:]PATH of a cgroup below the container’s own; with controllers (v1) may be repeated',
+      },
       'ignore-paused': { kind: 'switch', help: 'also in a paused container: it waits there' },
     },
     notes: ['What is not said comes from `process` of the container’s config.json.'],
@@ -145,7 +148,7 @@ export const commands = {
   },
   events: {
     ...idOnly,
-    summary: 'print what a container uses, again and again: one JSON object per line',
+    summary: 'print what a container uses, again and again, and when it lacks memory: one JSON object per line',
     flags: {
       interval: { kind: 'duration', help: 'time between two lines, such as 500ms (default: 5s)' },
       stats: { kind: 'switch', help: 'print one line at once, and end' },

@@ -129,8 +129,6 @@ function pathOf<K extends string>(cwd: string, key: K, path: string | undefined)
 }
 
 async function execute({ runtime, id, args, options, cwd }: Task<'exec'>): Promise<number> {
-  if ((options.cgroup ?? '') !== '')
-    throw new TsvError('TSV_UNSUPPORTED', '--cgroup: a process joins the container’s own cgroup, and no other');
   try {
     const { process: file = '' } = options;
     return await exec(runtime, id, {
@@ -140,6 +138,7 @@ async function execute({ runtime, id, args, options, cwd }: Task<'exec'>): Promi
       detach: options.detach === true,
       preserveFds: preservedOf(options),
       ignorePaused: options['ignore-paused'] === true,
+      cgroups: options.cgroup ?? [],
     });
   } catch (error) {
     throw asExecFailure(error);

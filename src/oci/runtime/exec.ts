@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { joinFolders, subCgroup } from '../../cgroup/index.ts';
 import { connectConsole, consolePair, receiveTerminal } from '../console.ts';
 import { execInContainer } from '../exec.ts';
 import { checkLabels } from '../host.ts';
@@ -16,6 +17,8 @@ export interface ExecRequest {
   readonly detach: boolean;
   readonly preserveFds: number;
   readonly ignorePaused?: boolean;
+  /** As `exec --cgroup` has them; none: the container's own. */
+  readonly cgroups?: readonly string[];
 }
 
 /** Runs another process in a container. @returns its exit code, or 0 when detached */
@@ -28,6 +31,8 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
   }
   checkLabels(request.process);
   for (const warning of withheld(record.config, request.process)) runtime.warn(warning);
+  const cgroup = subCgroup(record.cgroup, request.cgroups ?? []);
+  const initPid = record.process?.pid ?? 0;
   const terminal = request.process.terminal === true;
   const pair = terminal && !request.detach && request.consoleSocket === undefined ? consolePair() : undefined;
   requireConsole(terminal, request.consoleSocket, pair === undefined ? {} : { console: pair.send });
@@ -36,12 +41,12 @@ export async function exec(runtime: Runtime, id: string, request: ExecRequest): 
   try {
     const command = await execInContainer({
       name: id,
-      initPid: record.process?.pid ?? 0,
-      process: processWithHome(request.process, `/proc/${record.process?.pid}/root`),
+      initPid,
+      process: processWithHome(request.process, `/proc/${initPid}/root`),
       ...(record.config.linux?.seccomp === undefined ? {} : { seccomp: record.config.linux.seccomp }),
       stdio: ownStdio,
       ...(console === undefined ? {} : { console }),
-      cgroupFolders: record.cgroup.members.map(({ folder }) => folder),
+      cgroupFolders: joinFolders(cgroup),
       preserved: preserved(request.preserveFds),
       detached: request.detach,
     });

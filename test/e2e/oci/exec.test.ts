@@ -1,7 +1,7 @@
-import { readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { consoleSocket, type Draft, ociHost, useRootfs } from '../../support/bundle.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { cgroupsNamed, consoleSocket, type Draft, ociHost, useRootfs } from '../../support/bundle.ts';
 import { rootTest } from '../../support/root.ts';
 
 useRootfs();
@@ -27,6 +27,8 @@ describe('exec', () => {
     expect(await box.ok('exec --user 1000:7 --additional-gids 8 --additional-gids 9', 'id')).toBe(
       'uid=1000(user) gid=7 groups=8,9\n',
     );
+    expect(await box.ok('exec', 'sh', '-c', 'echo $HOME')).toBe('/root\n');
+    expect(await box.ok('exec --user 1000', 'sh', '-c', 'echo $HOME')).toBe('/tmp\n');
   });
 
   test('takes all of it from a file', async () => {
@@ -83,6 +85,70 @@ describe('exec', () => {
     // The folder that ls lists is open too.
     expect((await opened('')).stdout.trim().split('\n')).toEqual(['0', '1', '2', '3']);
     expect((await opened(' --preserve-fds 2')).stdout.trim().split('\n')).toEqual(['0', '1', '2', '3', '4', '5']);
+  });
+});
+
+describe('exec --cgroup', () => {
+  const cgroups = rootTest('a user may make no cgroups here');
+  /** A container in one cgroup with a name, and that cgroup in each hierarchy. */
+  const running = async () => {
+    const box = ociHost().container('exec sleep 1000', (config, box) => {
+      config.linux.cgroupsPath = `/${box.id}`;
+    });
+    await box.ok('run --detach');
+    const folders = cgroupsNamed(box.id);
+    const makeBelow = (name: string) => {
+      for (const folder of folders) {
+        mkdirSync(join(folder, name));
+        for (const file of readdirSync(folder).filter((name) => /^cpuset\.(cpus|mems)$/.test(name)))
+          writeFileSync(join(folder, name, file), readFileSync(join(folder, file), 'utf8'));
+      }
+    };
+    const where = async (...flags: readonly string[]) =>
+      (await box.ok(['exec', ...flags].join(' '), 'cat', '/proc/self/cgroup')).trim().split('\n').sort();
+    return { box, folders, makeBelow, where };
+  };
+
+  cgroups('runs in a cgroup below that of the container, and delete removes it', async () => {
+    const { box, makeBelow, where } = await running();
+    makeBelow('below');
+    const own = await where();
+    expect(own.every((line) => line.endsWith(`/${box.id}`))).toBe(true);
+    const below = own.map((line) => `${line}/below`);
+    for (const path of ['below', '/below/', 'x/../below']) expect(await where('--cgroup', path), path).toEqual(below);
+    for (const path of ['/', '.']) expect(await where('--cgroup', path), path).toEqual(own);
+    await box.ok('delete --force');
+    expect(cgroupsNamed(box.id)).toEqual([]);
+  });
+
+  cgroups('with controllers it moves the process in their hierarchies only', async (context) => {
+    const { box, makeBelow, where } = await running();
+    const v1 = (await where()).flatMap((line) => line.split(':').slice(1, 2)).filter((name) => name !== '');
+    if (v1.length < 3) context.skip('this host has no cgroup v1');
+    makeBelow('below');
+    const [one = '', two = '', three = ''] = v1;
+    const moved = await where('--cgroup', `${one},${two}:below`, '--cgroup', `${three}:/below`);
+    const isMoved = (line: string) => [one, two, three].includes(line.split(':')[1] ?? '');
+    expect(moved.filter((line) => line.endsWith(`${box.id}/below`)).length).toBe(3);
+    expect(moved.every((line) => line.endsWith('/below') === isMoved(line))).toBe(true);
+  });
+
+  cgroups('refuses a cgroup that is not there, or not the container’s', async () => {
+    const { box, folders } = await running();
+    onTestFinished(() => {
+      for (const folder of folders) rmdirSync(`${folder}-beside`);
+    });
+    for (const folder of folders) mkdirSync(`${folder}-beside`);
+    for (const [path, why] of [
+      ['below', 'is not there'],
+      ['..', 'lies outside'],
+      [`../${box.id}-beside`, 'lies outside'],
+      ['below/../../..', 'lies outside'],
+    ] as const) {
+      const { code, stdout, stderr } = await box.call(`exec --cgroup ${path}`, 'echo', 'ran');
+      expect({ code, stdout }, path).toEqual({ code: 255, stdout: '' });
+      expect(stderr).toContain(why);
+    }
   });
 });
 

@@ -82,7 +82,8 @@ export async function make(
     version: 1,
     id: request.id,
     bundle,
-    config,
+    // Without what is this process's alone: HOME of its user, sockets to listen on.
+    config: read,
     cgroup: cgroup.cgroup,
     ...(process === undefined ? {} : { process }),
     started: false,

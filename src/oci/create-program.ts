@@ -4,7 +4,7 @@ import { bringDevices, type DeviceSource, devLinks, type HostIds, makeDevices, o
 import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount, releaseCopies } from './mounts.ts';
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
 import { keepAs, makeFolders, openHow, openInRoot, writeFile } from './paths.ts';
-import { becomeUser, execute, reduce, requireCommand } from './privileges.ts';
+import { becomeUser, execute, finish, reduce, requireCommand } from './privileges.ts';
 import { ownProc } from './proc.ts';
 import type { OciConfig, OciDevice, OciNamespaceType, OciProcess } from './spec.ts';
 import { controlTerminal, openTerminal, type TerminalRequest } from './terminal.ts';
@@ -320,25 +320,31 @@ function startProcess(request: CreateProgram): Step[] {
   const { process } = config;
   const argv = process?.args ?? [];
   const env = process?.env ?? [];
+  const reduction = {
+    process: process ?? { args: [], cwd: '/' },
+    ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
+    lastCapability: request.lastCapability,
+    bounding: request.bounding,
+    groups: request.groups,
+  };
+  const runInit = (argument: readonly string[]): Step => ({
+    call: 'execveat',
+    args: [{ fd: 'init' }, '', { strings: ['tsv-init', ...argument] }, { strings: [...env] }, AT.EMPTY_PATH],
+  });
   return [
     { call: 'umask', args: [process?.user?.umask ?? 0o22] },
     ...chownStdio(request.ownStdio, process),
-    ...reduce(
-      {
-        process: process ?? { args: [], cwd: '/' },
-        ...(config.linux?.seccomp === undefined ? {} : { seccomp: config.linux.seccomp }),
-        lastCapability: request.lastCapability,
-        bounding: request.bounding,
-        groups: request.groups,
-      },
-      [
-        ...preserve(request.preserved),
-        ...(argv.length === 0 ? [] : requireCommand(argv, env)),
-        { report: 'ready' },
-        ...(gate === 'pipe' ? [awaitGo] : awaitFifo),
-      ],
-    ),
-    ...(init ? underInit(argv, env) : execute(argv, env)),
+    ...reduce(reduction, [
+      // Nobody can have entered yet: the command is process 2, which its init expects it to be.
+      ...(init && argv.length > 0
+        ? [{ fork: SIGCHLD, as: 'command', parent: [...finish(reduction), runInit(['-'])] } satisfies Step]
+        : []),
+      ...preserve(request.preserved),
+      ...(argv.length === 0 ? [] : requireCommand(argv, env)),
+      { report: 'ready' },
+      ...(gate === 'pipe' ? [awaitGo] : awaitFifo),
+    ]),
+    ...(init && argv.length === 0 ? [runInit([])] : execute(argv, env)),
   ];
 }
 
@@ -355,13 +361,3 @@ const awaitFifo: readonly Step[] = [
   { call: 'close', args: [{ fd: 'result' }] },
   { ...awaitGo, args: [{ fd: 'start' }, { bytes: new Uint8Array(8), out: true }, 1] } as Step,
 ];
-
-/** The command is a child of the container's init, which ends with it. */
-function underInit(argv: readonly string[], env: readonly string[]): Step[] {
-  const runInit = (argument: readonly string[]): Step => ({
-    call: 'execveat',
-    args: [{ fd: 'init' }, '', { strings: ['tsv-init', ...argument] }, { strings: [...env] }, AT.EMPTY_PATH],
-  });
-  if (argv.length === 0) return [runInit([])];
-  return [{ fork: SIGCHLD, as: 'command', parent: [runInit(['-'])] }, ...execute(argv, env)];
-}

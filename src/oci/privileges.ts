@@ -65,14 +65,13 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
   });
   const numbers = Array.from({ length: lastCapability + 1 }, (_, number) => number);
   const inMask = (set: bigint, number: number): boolean => (set & (1n << BigInt(number))) !== 0n;
-  const filter = seccompStep(options.seccomp);
   return [
     { call: 'keyctl', args: [1, 0], mode: 'may', note: 'a session keyring of its own' },
     ...applyLabels(process),
     // By descriptor, and through no link of /proc: it cannot lead to what is open here (CVE-2024-21626).
     ...openInRoot(process.cwd, O.PATH | O.DIRECTORY, { note: folderNote(process.cwd) }),
     ...enterFolder(process.cwd, user),
-    ...(noNewPrivileges ? [] : [...stdio(), ...filter]),
+    ...(noNewPrivileges ? [] : confine(options)),
     ...numbers
       .filter((number) => !inMask(bounding, number))
       .map(
@@ -91,7 +90,7 @@ export function reduce(options: ReduceOptions, rest: readonly Step[] = []): Step
       .map((number): Step => ({ call: 'prctl', args: [PR.CAP_AMBIENT, PR.CAP_AMBIENT_RAISE, number, 0, 0] })),
     ...(noNewPrivileges ? [{ call: 'prctl', args: [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0] } satisfies CallStep] : []),
     ...rest,
-    ...(noNewPrivileges ? [...stdio(), ...filter] : []),
+    ...finish(options),
   ];
 }
 
@@ -106,6 +105,12 @@ export function withheldCapabilities({ capabilities = {} }: OciProcess, passable
     ? []
     : [`process.capabilities: whoever starts it does not have them, left out: ${withheld.join(', ')}`];
 }
+
+/** What {@link reduce} leaves until after the rest. */
+export const finish = (options: ReduceOptions): Step[] =>
+  options.process.noNewPrivileges === true ? confine(options) : [];
+
+const confine = ({ seccomp }: ReduceOptions): Step[] => [...stdio(), ...seccompStep(seccomp)];
 
 /** As root of the container; where that one may not (a network file system), as the user. */
 function enterFolder(cwd: string, { uid, gid }: UserIds): Step[] {

@@ -863,6 +863,36 @@ describe('life and death', () => {
     expect(await session.exited).toEqual({ code: 9 });
   });
 
+  test('whoever enters before the start does not take the place of the command, which its init waits for', async () => {
+    const isolation = { ...isolationOf({}), init: true };
+    const command = ['sh', '-c', 'trap "echo asked; exit 7" TERM; echo command $$; while :; do sleep 0.02; done'];
+    const container = lab().container({ machine: { command, isolation } });
+    onTestFinished(() => container.destroy());
+    await lab().provider.create(container.context);
+    let entered: Promise<unknown> = Promise.resolve();
+    await lab().provider.start(
+      container.context,
+      new AbortController().signal,
+      () => {},
+      async (process) => {
+        container.process = process;
+        const session = await (await container.transport()).exec({
+          argv: ['sh', '-c', 'echo entered; exec sleep 1000'],
+        });
+        await new Promise((resolve) => session.stdout.once('data', resolve));
+        session.stdout.resume();
+        session.stderr.resume();
+        entered = session.exited;
+      },
+    );
+    await until('the command runs', () => container.log.includes('command'));
+    expect(container.log).toBe('command 2\n');
+    expect(await container.sh('pgrep -x sleep | wc -l')).toMatch(/^[12]$/);
+    await container.stop();
+    expect(container.log).toBe('command 2\nasked\n');
+    expect(await entered).toEqual({ code: 137, signal: 'KILL' });
+  });
+
   test('a command that does not exist is the reason for a start that fails; nothing of it stays', async () => {
     const container = lab().container({ machine: { command: ['no-such-command'] } });
     const name = container.context.machine.name;

@@ -357,10 +357,13 @@ describe('the program of a Tsfile container', () => {
   test('with an init and a command, the init is process 1 and the command its child', () => {
     const program = createProgram(tsfile({ init: true, preserved: 1 }));
     const fork = program.findLast((step) => 'fork' in step);
-    const parent = fork !== undefined && 'fork' in fork ? lines(fork.parent) : [];
-    expect(parent.at(-1)).toMatch(/^execveat fd:init '' \[tsv-init -\] \[.*\] 4096$/);
-    expect(parent.join('\n')).not.toContain('preserved');
+    const parent = fork !== undefined && 'fork' in fork ? fork.parent : [];
+    expect(lines(parent).at(-1)).toMatch(/^execveat fd:init '' \[tsv-init -\] \[.*\] 4096$/);
+    expect(lines(parent).join('\n')).not.toContain('preserved');
     expect(fork !== undefined && 'fork' in fork ? fork.fork : 0).toBe(17); // a child of its own, no sibling
+    expectOrder(lines(parent), /^dup3 fd:stderr 2 0/, /^seccomp/, /^execveat/);
+    // Before anybody hears of the container: nobody else can be process 2.
+    expectOrder(lines(program), /^capset/, /^fork .*as command$/, /^report ready/, /^seccomp/, /^execve/);
     expect(lines(program).at(-1)).toMatch(/^execve \/bin\/nginx/);
   });
 

@@ -114,7 +114,12 @@ function mountOne(mount: PlannedMount, index: number, opened: boolean): Step[] {
         ...propagate(mount.destination, mount.options),
       ];
     case 'filesystem':
-      return [...mountFilesystem(mount), ...holdForCopy(mount, index), ...propagate(mount.destination, mount.options)];
+      return [
+        ...mountFilesystem(mount),
+        ...setRecursively(mount),
+        ...holdForCopy(mount, index),
+        ...propagate(mount.destination, mount.options),
+      ];
     case 'cgroup1':
       return mountCgroup1(mount);
     case 'remount':
@@ -169,7 +174,9 @@ const plainOnly = ({ type, destination }: { type: string; destination: string })
 
 /** A read-only tmpfs is so when everything is in it: devices, what is mounted below, what was copied up. */
 const becomesReadonly = (mount: PlannedMount): boolean =>
-  mount.kind === 'filesystem' && mount.type === 'tmpfs' && (mount.options.flags & MS.RDONLY) !== 0;
+  mount.kind === 'filesystem' &&
+  mount.type === 'tmpfs' &&
+  ((mount.options.flags & MS.RDONLY) !== 0 || (mount.options.recursive.set & MOUNT_ATTR.RDONLY) !== 0);
 
 /** What had to wait with being read-only. */
 export const lateReadonly = (mounts: readonly PlannedMount[]): Step[] =>
@@ -230,6 +237,22 @@ function mountCgroup2({ at, destination, source, options }: PlannedMount & { kin
   ];
 }
 
+/** `rro`, `rnosuid` and so on of what is no bind, whose tree is restricted before it is attached. */
+function setRecursively(mount: PlannedMount): Step[] {
+  const { at, destination, options } = mount;
+  const { clear } = options.recursive;
+  const set = becomesReadonly(mount) ? options.recursive.set & ~MOUNT_ATTR.RDONLY : options.recursive.set;
+  if (set === 0 && clear === 0) return [];
+  return [
+    ...openInRoot(destination, O.PATH),
+    {
+      call: 'mount_setattr',
+      args: [{ fd: 'dir' }, '', AT.EMPTY_PATH | AT.RECURSIVE, { words: [set, clear, 0, 0] }, 32],
+      note: `${at}.options: recursive ones of ${destination}`,
+    },
+  ];
+}
+
 function propagate(destination: string, options: MountOptions): Step[] {
   return options.propagation.flatMap((flags): Step[] => [
     ...openInRoot(destination, O.PATH),
@@ -247,6 +270,7 @@ function remount(mount: PlannedMount & { kind: 'remount' }): Step[] {
       args: ['none', { fdPath: 'dir' }, '', options.flags, data === '' ? 0 : data],
       note: `${mount.at}: remount ${destination}`,
     },
+    ...setRecursively(mount),
     ...propagate(destination, options),
   ];
 }
@@ -302,6 +326,7 @@ function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
           } satisfies Step,
         ]
       : []),
+    ...setRecursively(mount),
     ...propagate(destination, options),
   ];
 }

@@ -170,6 +170,27 @@ describe('config.json', () => {
     expect(readdirSync(shared).sort()).toEqual(['file']);
   });
 
+  test('recursive options act on any mount, and leave what is mounted in it later', async () => {
+    const script =
+      'touch /t/x; echo $?; touch /t/in/x; echo $?; touch /b/x; echo $?; grep -E " /(t|t/in|q|b) " /proc/mounts';
+    const box = ociHost().container(script, (config, box) => {
+      config.mounts.push(
+        { destination: '/t', type: 'tmpfs', source: 'tmpfs', options: ['rro', 'rnoexec'] },
+        { destination: '/t/in', type: 'tmpfs', source: 'tmpfs' },
+        { destination: '/q', type: 'mqueue', source: 'mqueue', options: ['rnosuid', 'rnodev'] },
+        { destination: '/b', type: 'bind', source: box.bundle, options: ['rbind'] },
+        { destination: '/b', options: ['remount', 'bind', 'rro'] },
+      );
+    });
+    const [above, inside, bound, ...mounts] = (await box.call('run')).stdout.trim().split('\n');
+    expect([above, inside, bound]).toEqual(['1', '0', '1']);
+    const options = new Map(mounts.map((line) => [line.split(' ')[1], line.split(' ')[3]]));
+    expect(options.get('/t')).toMatch(/^ro,noexec,/);
+    expect(options.get('/t/in')).toMatch(/^rw,relatime/);
+    expect(options.get('/q')).toMatch(/^rw,nosuid,nodev,/);
+    expect(options.get('/b')).toMatch(/^ro,/);
+  });
+
   test('masked paths are empty, read-only paths cannot be written', async () => {
     const script =
       'cat /etc/secret; ls /secrets; cat /proc/kcore | head -c 1; echo x >/etc/motd; echo $?; cat /etc/motd';

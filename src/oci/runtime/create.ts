@@ -10,6 +10,7 @@ import { planNamespaces } from '../namespaces.ts';
 import { readBundle } from '../parse.ts';
 import { rootfsFolder } from '../plan-mounts.ts';
 import { withheldCapabilities } from '../privileges.ts';
+import { compileSeccomp } from '../seccomp.ts';
 import type { OciConfig, OciProcess, OciState } from '../spec.ts';
 import { ContainerFolder, type ContainerRecord, replaceFile, stateOf } from '../store.ts';
 import { requireConsole } from './foreground.ts';
@@ -64,7 +65,14 @@ export async function make(
 ): Promise<Made> {
   const { config: read, folder: bundle, warnings } = readBundle(request.bundle);
   const config = withHome(read, rootfsFolder(read, bundle));
-  for (const warning of [...warnings, ...checkHost(config), ...withheld(config, config.process)]) runtime.warn(warning);
+  const { seccomp } = config.linux ?? {};
+  const notices = [
+    ...warnings,
+    ...checkHost(config),
+    ...withheld(config, config.process),
+    ...(seccomp === undefined ? [] : compileSeccomp(seccomp).warnings),
+  ];
+  for (const notice of notices) runtime.warn(notice);
   const terminal = config.process?.terminal === true;
   requireConsole(terminal, request.consoleSocket, options);
   const place = placeCgroup(detectCgroups(), {

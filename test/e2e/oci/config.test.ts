@@ -239,6 +239,24 @@ describe('config.json', () => {
     expect(statSync(join(box.rootfs, 'tmp')).mode & 0o777).toBe(0o700);
   });
 
+  test('what of a seccomp profile has no effect is in the log', async () => {
+    const box = ociHost().container('exec true', (config) => {
+      config.linux.seccomp = {
+        defaultAction: 'SCMP_ACT_ALLOW',
+        syscalls: [
+          { names: ['mkdir', 'no_such_call'], action: 'SCMP_ACT_ERRNO' },
+          { names: ['other_call'], action: 'SCMP_ACT_ALLOW' },
+        ],
+      };
+    });
+    const log = join(box.bundle, 'log');
+    expect((await box.host.oci(['--log', log, ...box.args('run')])).code).toBe(0);
+    const lines = readFileSync(log, 'utf8').trim().split('\n');
+    expect(lines).toEqual([
+      expect.stringMatching(/level=warning msg="linux\.seccomp\.syscalls\[0\]\.names\[1\]: .*'no_such_call'/),
+    ]);
+  });
+
   test('no new privileges and the five sets of capabilities are as config.json says', async () => {
     const box = ociHost().container('grep -E "^(Cap|NoNewPrivs)" /proc/self/status', (config) => {
       config.process.noNewPrivileges = true;

@@ -49,16 +49,35 @@ export function defaultRoot(place: RootPlace = here()): string {
 }
 
 /**
+ * How many descriptors from 3 on are sockets that somebody listens on for this very process: sd_listen_fds(3). A variable
+ * that was meant for another process, or is no number, says nothing.
+ */
+export function listeningDescriptors(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+  pid: number = process.pid,
+): number {
+  const { LISTEN_PID = '', LISTEN_FDS = '' } = env;
+  return LISTEN_PID === String(pid) && /^\d{1,9}$/.test(LISTEN_FDS) ? Number(LISTEN_FDS) : 0;
+}
+
+/**
  * Whether descriptors 3, 4, … up to `count` of them came from whoever called. The lowest that did not is in use all the
  * same: Node's own first one, an epoll(7), has taken its number, and must not get into a container.
  * @param linkOf where `/proc/self/fd/N` leads, undefined for what is not open
  * @throws TSV_USAGE
  */
-export function requirePreserved(count: number, linkOf: (fd: number) => string | undefined = ownDescriptor): void {
-  for (let fd = 3; fd < 3 + count; fd++) {
+export function requirePreserved(
+  count: number,
+  listening = 0,
+  linkOf: (fd: number) => string | undefined = ownDescriptor,
+): void {
+  for (let fd = 3; fd < 3 + listening + count; fd++) {
     const link = linkOf(fd);
     if (link === undefined || link.startsWith('anon_inode:[eventpoll]'))
-      throw new TsvError('TSV_USAGE', `--preserve-fds ${count}: descriptor ${fd} is not open`);
+      throw new TsvError(
+        'TSV_USAGE',
+        `${fd < 3 + listening ? `LISTEN_FDS=${listening}` : `--preserve-fds ${count}`}: descriptor ${fd} is not open`,
+      );
   }
 }
 

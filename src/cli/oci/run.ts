@@ -3,6 +3,7 @@ import {
   defaultRoot,
   hostProcesses,
   listContainers,
+  listeningDescriptors,
   processFor,
   requirePreserved,
   resourcesFrom,
@@ -107,19 +108,21 @@ const handlers: Handlers = {
 };
 
 function startRequest({ id, cwd, options }: Omit<Task<'create'>, 'runtime'>): StartRequest {
+  const listenFds = listeningDescriptors();
   return {
     id,
     bundle: resolve(cwd, options.bundle ?? '.'),
     ...pathOf(cwd, 'pidFile', options['pid-file']),
     ...pathOf(cwd, 'consoleSocket', options['console-socket']),
-    preserveFds: preservedOf(options),
+    preserveFds: preservedOf(options, listenFds),
+    listenFds,
     noPivot: options['no-pivot'] === true,
   };
 }
 
-function preservedOf(options: Pick<OptionsOf<'create'>, 'preserve-fds'>): number {
+function preservedOf(options: Pick<OptionsOf<'create'>, 'preserve-fds'>, listening = 0): number {
   const count = Math.max(0, options['preserve-fds'] ?? 0);
-  requirePreserved(count);
+  requirePreserved(count, listening);
   return count;
 }
 

@@ -25,6 +25,8 @@ export interface StartRequest {
   readonly consoleSocket?: string;
   /** How many descriptors from 3 on the process keeps. */
   readonly preserveFds: number;
+  /** How many descriptors from 3 on, before those, are sockets that it listens on: sd_listen_fds(3). */
+  readonly listenFds: number;
   readonly noPivot: boolean;
 }
 
@@ -104,13 +106,13 @@ export async function make(
     folder.write(draft());
     const container = await createContainer({
       name: request.id,
-      config,
+      config: withListening(config, request.listenFds),
       bundle,
       cgroup,
       stdio: ownStdio,
       ...(console === undefined ? {} : { console }),
       ...(options.gate === undefined ? {} : { gate: options.gate }),
-      preserved: preserved(request.preserveFds),
+      preserved: preserved(request.listenFds + request.preserveFds),
       noPivot: request.noPivot,
       mounted: async (pid, mounts) => {
         copyUp(mounts, rootfsFolder(config, bundle));
@@ -137,6 +139,14 @@ export async function make(
   } finally {
     if (request.consoleSocket !== undefined && console !== undefined) closeSync(console);
   }
+}
+
+/** Its process is told of the sockets as systemd tells a service of them; no other of the container is. */
+function withListening(config: OciConfig, count: number): OciConfig {
+  const { process } = config;
+  if (count === 0 || process === undefined) return config;
+  const others = (process.env ?? []).filter((entry) => !/^LISTEN_(FDS|PID)=/.test(entry));
+  return { ...config, process: { ...process, env: [...others, `LISTEN_FDS=${count}`, 'LISTEN_PID=1'] } };
 }
 
 /** Of the capabilities of a process in such a container, those that this caller cannot give it. */

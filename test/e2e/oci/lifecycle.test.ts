@@ -218,6 +218,30 @@ describe('run', () => {
     await box.host.expectNothingLeft();
   });
 
+  test('hands sockets on that systemd has opened for it, and further descriptors behind them', async () => {
+    const script = 'for fd in /proc/self/fd/[3-9]; do readlink $fd; done; env | grep ^LISTEN | sort';
+    const box = ociHost().container(script, ({ process }) => {
+      process.env = [...(process.env ?? []), 'LISTEN_FDS=7', 'LISTEN_FDNAMES=own'];
+    });
+    const files = ['/etc/passwd', '/etc/group', '/etc/hosts'];
+    const activated = (variables: string, line: string) => {
+      const opened = files.map((file, i) => `${3 + i}<${file}`).join(' ');
+      const argv = ['sh', '-c', `export ${variables}; exec ${opened} "$@"`, 'sh', ...box.host.argv(box.args(line))];
+      return box.host.spawn(argv, { input: '' }).result;
+    };
+    const own = 'LISTEN_FDNAMES=own\n';
+    const told = `${own}LISTEN_FDS=2\nLISTEN_PID=1\n`;
+    const [one, two, three] = files.map((file) => `${file}\n`);
+    const printed = async (variables: string, line: string) => (await activated(variables, line)).stdout;
+    expect(await printed('LISTEN_FDS=2 LISTEN_PID=$$', 'run')).toBe(`${one}${two}${told}`);
+    expect(await printed('LISTEN_FDS=2 LISTEN_PID=$$', 'run --preserve-fds 1')).toBe(`${one}${two}${three}${told}`);
+    expect(await printed('LISTEN_FDS=2 LISTEN_PID=1', 'run'), 'meant for another').toBe(`${own}LISTEN_FDS=7\n`);
+    const { code, stderr } = await activated('LISTEN_FDS=4 LISTEN_PID=$$', 'run');
+    expect(code).toBe(1);
+    expect(stderr).toContain('LISTEN_FDS=4: descriptor 6 is not open');
+    await box.host.expectNothingLeft();
+  });
+
   test('create or start says that there is no such command, and the container can be deleted', async () => {
     const box = ociHost().container(['/bin/nonsense']);
     const results = [await box.call('create')];

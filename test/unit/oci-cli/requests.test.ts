@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { checkResources, defaultRoot, type RootPlace, requirePreserved } from '../../../src/app/oci.ts';
+import {
+  checkResources,
+  defaultRoot,
+  listeningDescriptors,
+  type RootPlace,
+  requirePreserved,
+} from '../../../src/app/oci.ts';
 import { execProcess } from '../../../src/cli/oci/exec-process.ts';
 import { readResources } from '../../../src/cli/oci/resources.ts';
 import { asExecFailure } from '../../../src/cli/oci/run.ts';
@@ -254,7 +260,7 @@ describe('S2 descriptors that a container keeps', () => {
     'anon_inode:[eventpoll]',
     'pipe:[2]',
   ];
-  const check = (count: number) => () => requirePreserved(count, (fd) => open[fd]);
+  const check = (count: number) => () => requirePreserved(count, 0, (fd) => open[fd]);
 
   test.each([0, 1, 2])('may be %i that the caller has opened', (count) => {
     expect(check(count)).not.toThrow();
@@ -262,6 +268,29 @@ describe('S2 descriptors that a container keeps', () => {
 
   test.each([3, 4, 1_000_000])('are refused as %i when one of them is our own, or none', (count) => {
     expect(check(count)).toThrow(`--preserve-fds ${count}: descriptor 5 is not open`);
+  });
+
+  test('begin behind those that are listened on, which have to be there as well', () => {
+    const both = (listening: number, count: number) => () => requirePreserved(count, listening, (fd) => open[fd]);
+    expect(both(1, 1)).not.toThrow();
+    expect(both(2, 0)).not.toThrow();
+    expect(both(1, 2)).toThrow('--preserve-fds 2: descriptor 5 is not open');
+    expect(both(3, 1)).toThrow('LISTEN_FDS=3: descriptor 5 is not open');
+  });
+
+  test('are listened on when both variables are for this process', () => {
+    expect(listeningDescriptors({ LISTEN_FDS: '2', LISTEN_PID: '40' }, 40)).toBe(2);
+    for (const env of [
+      {},
+      { LISTEN_FDS: '2' },
+      { LISTEN_PID: '40' },
+      { LISTEN_FDS: '2', LISTEN_PID: '4' },
+      { LISTEN_FDS: '2', LISTEN_PID: '040' },
+      { LISTEN_FDS: '-2', LISTEN_PID: '40' },
+      { LISTEN_FDS: '2x', LISTEN_PID: '40' },
+      { LISTEN_FDS: '0', LISTEN_PID: '40' },
+    ])
+      expect(listeningDescriptors(env, 40), JSON.stringify(env)).toBe(0);
   });
 
   test('are looked up in this process', () => {

@@ -6,7 +6,7 @@ import { TsvError } from '../model/errors.ts';
 import { defaultSpec } from '../oci/default-spec.ts';
 import { inUserNamespace } from '../oci/namespaces.ts';
 import { readProcess } from '../oci/parse.ts';
-import { configOf, list, type Runtime, state, statistics } from '../oci/runtime/index.ts';
+import { configOf, list, type Runtime } from '../oci/runtime/index.ts';
 import type { OciProcess, OciResources } from '../oci/spec.ts';
 import { validateConfig, validateProcess } from '../oci/validate.ts';
 
@@ -197,43 +197,4 @@ export function hostProcesses(options: readonly string[]): string {
     throw new TsvError('TSV_USAGE', `ps ended with exit code ${status}`, { details: stderr.trim().split('\n', 1) });
   }
   return stdout;
-}
-
-/** Looks at least this often whether the container is still there. */
-const lookMs = 1000;
-
-/**
- * Hands over what a container uses, at first after one interval, until it ends or is removed.
- * @throws TSV_CONTAINER_UNKNOWN, TSV_CONTAINER_STATE when it does not run
- */
-export async function watchStatistics(
-  runtime: Runtime,
-  id: string,
-  intervalMs: number,
-  emit: (data: ReturnType<typeof statistics>) => void,
-): Promise<void> {
-  statistics(runtime, id);
-  let next = performance.now() + intervalMs;
-  while (isThere(runtime, id)) {
-    const left = next - performance.now();
-    if (left > 0) {
-      await new Promise((resume) => setTimeout(resume, Math.min(left, lookMs)));
-      continue;
-    }
-    next += intervalMs;
-    try {
-      emit(statistics(runtime, id));
-    } catch (error) {
-      if (isThere(runtime, id)) throw error;
-    }
-  }
-}
-
-function isThere(runtime: Runtime, id: string): boolean {
-  try {
-    return state(runtime, id).status !== 'stopped';
-  } catch (error) {
-    if (error instanceof TsvError && error.code === 'TSV_CONTAINER_UNKNOWN') return false;
-    throw error;
-  }
 }

@@ -67,6 +67,7 @@ export const NR = {
   fchmodat: 268,
   faccessat: 269,
   unshare: 272,
+  eventfd2: 290,
   dup3: 292,
   pipe2: 293,
   prlimit64: 302,

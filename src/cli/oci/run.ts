@@ -7,7 +7,6 @@ import {
   processFor,
   requirePreserved,
   resourcesFrom,
-  watchStatistics,
   writeSpec,
 } from '../../app/oci.ts';
 import { statsJson } from '../../cgroup/stats.ts';
@@ -27,6 +26,7 @@ import {
   state,
   statistics,
   update,
+  watchEvents,
 } from '../../oci/runtime/index.ts';
 import type { Call } from './command-line.ts';
 import type { CommandName, GlobalOptions, OptionsOf } from './commands.ts';
@@ -99,9 +99,9 @@ const handlers: Handlers = {
   events: async ({ runtime, id, options, print }) => {
     const { interval = 5000 } = options;
     if (interval <= 0) throw new TsvError('TSV_USAGE', 'duration interval must be greater than 0');
-    const emit = (data: unknown) => print(`${statsJson({ type: 'stats', id, data })}\n`);
-    if (options.stats === true) emit(statistics(runtime, id));
-    else await watchStatistics(runtime, id, interval, emit);
+    const emit = (type: 'stats' | 'oom', data?: unknown) => print(`${statsJson({ type, id, data })}\n`);
+    if (options.stats === true) return emit('stats', statistics(runtime, id));
+    await watchEvents(runtime, id, interval, { stats: (data) => emit('stats', data), oom: () => emit('oom') });
   },
   spec: ({ cwd, options }) => writeSpec(resolve(cwd, options.bundle ?? '.'), { rootless: options.rootless === true }),
   features: async ({ version, print }) => print((await import('./features.ts')).featuresJson(version)),

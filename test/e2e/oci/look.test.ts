@@ -79,6 +79,32 @@ describe('looking at containers', () => {
     expect(event.data.pids.current).toBe(1);
   });
 
+  cgroups('events tells of memory that ran out, each time, and ends with the container', async () => {
+    const script = 'echo up; for i in 1 2; do read line; tail -c 200m /dev/zero; done; read line';
+    const box = ociHost().container(script, ({ linux }) => {
+      linux.resources = { memory: { limit: 32 << 20, swap: 32 << 20 } };
+    });
+    const running = box.host.start(box.args('run'));
+    await running.prints(/up/);
+    const watching = box.host.start(['events', '--interval', '20ms', box.id], { input: '' });
+    await watching.prints(/"type":"stats"/);
+    const told = () =>
+      watching
+        .output()
+        .stdout.split('\n')
+        .filter((line) => line.includes('"oom"'));
+    const event = `{"type":"oom","id":"${box.id}"}`;
+    for (const expected of [[event], [event, event]]) {
+      running.write('go\n');
+      await until('it tells', () => told().length >= expected.length);
+      expect(told()).toEqual(expected);
+    }
+    running.write('end\n');
+    expect((await watching.result).code).toBe(0);
+    expect(told()).toEqual([event, event]);
+    expect((await running.result).code).toBe(0);
+  });
+
   test('spec writes a bundle that runs, and does not overwrite one', async () => {
     const host = ociHost();
     const box = host.container();

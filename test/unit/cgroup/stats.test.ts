@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseList } from '../../../src/cgroup/counts.ts';
+
+import { watchOom } from '../../../src/cgroup/oom.ts';
 import type { Cgroup } from '../../../src/cgroup/place.ts';
 import { oomKills, stats, statsJson } from '../../../src/cgroup/stats.ts';
 import { FakeKernel } from './kernel.ts';
@@ -135,4 +137,31 @@ describe('statistics', () => {
 test('a list of processors is spelled out', () => {
   expect(parseList('0-2,7')).toEqual([0, 1, 2, 7]);
   expect(parseList('')).toEqual([]);
+});
+
+describe('a lack of memory', () => {
+  test('in v2 is told when the kernel has killed once more, and not for what was before', () => {
+    const events = '/c/v2/memory.events';
+    const kernel = new FakeKernel().hierarchy(2, '/c/v2', ['memory']).file(events, 'oom 1\noom_kill 1');
+    let told = 0;
+    const watch = watchOom(cgroupOf(2, 'memory'), () => told++, kernel);
+    kernel.file(events, 'oom 2\noom_kill 1');
+    expect(told).toBe(0);
+    kernel.file(events, 'oom 2\noom_kill 2');
+
+    expect(told).toBe(1);
+    kernel.file(events, 'oom 3\noom_kill 4');
+    watch?.look();
+
+    expect(told).toBe(2);
+    watch?.stop();
+    kernel.file(events, 'oom 9\noom_kill 9');
+    expect(told).toBe(2);
+  });
+
+  test('is told by nobody where there is no memory controller', () => {
+    const kernel = new FakeKernel().hierarchy(2, '/c/v2', ['pids']).hierarchy(1, '/c/pids', ['pids']);
+    for (const cgroup of [cgroupOf(1, 'pids'), cgroupOf(2, 'pids'), { explicit: false, members: [] }])
+      expect(watchOom(cgroup, () => {}, kernel)).toBeUndefined();
+  });
 });

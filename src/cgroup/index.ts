@@ -12,7 +12,7 @@ export { folderToJoin } from './join.ts';
 export { killCgroup } from './kill.ts';
 export { type CgroupLayout, detectCgroups, type Hierarchy } from './layout.ts';
 export { type OomWatch, watchOom } from './oom.ts';
-export { type Cgroup, type CgroupMember, placeBelowBase, placeCgroup } from './place.ts';
+export { type Cgroup, type CgroupMember, placeBelowBase, placeCgroup, withInherited } from './place.ts';
 export { cgroupProcesses } from './processes.ts';
 export { type RemoveOptions, removeCgroup } from './remove.ts';
 export { type CgroupStats, oomKills, stats, statsJson } from './stats.ts';

@@ -67,6 +67,20 @@ export function placeBelowBase(layout: CgroupLayout, path: string, controllers?:
   return { members, explicit: false, closed };
 }
 
+/**
+ * With the hierarchies in which the container has no cgroup of its own, because this process may make none there: its
+ * processes stay in this process's. To look at, not to change.
+ */
+export function withInherited(cgroup: Cgroup, layout: CgroupLayout): Cgroup {
+  const own = new Set(cgroup.members.map(({ name }) => name));
+  const inherited = layout.hierarchies.flatMap((hierarchy) =>
+    own.has(hierarchy.name) || hierarchy.own === undefined
+      ? []
+      : [{ ...member(hierarchy, hierarchy.own, ''), folder: hierarchy.own }],
+  );
+  return { ...cgroup, members: [...cgroup.members, ...inherited] };
+}
+
 function member({ version, name, controllers, mountPoint }: Hierarchy, base: string, inside: string): CgroupMember {
   return { version, name, controllers, mountPoint, base, folder: join(base, inside) };
 }

@@ -5,7 +5,7 @@ import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMoun
 import { joinNamespaces, type NamespacePlan } from './namespaces.ts';
 import { keepAs, makeFolders, openHow, openInRoot, writeFile } from './paths.ts';
 import { becomeUser, execute, finish, reduce, requireCommand } from './privileges.ts';
-import { ownProc } from './proc.ts';
+import { ownOrHostProc } from './proc.ts';
 import type { OciConfig, OciDevice, OciNamespaceType, OciProcess } from './spec.ts';
 import { controlTerminal, openTerminal, type TerminalRequest } from './terminal.ts';
 import { sysctlFile } from './validate-sysctl.ts';
@@ -236,12 +236,15 @@ const ownRoot: readonly Step[] = [
   { call: 'fchdir', args: [{ fd: 'tree' }] },
 ];
 
-/** Through a proc file system that is nowhere mounted: nothing of the image can stand in for it (CVE-2019-16884). */
+/**
+ * Through a proc file system that the image has no part in (CVE-2019-16884): one that is nowhere mounted, or, where none
+ * can be made, the host's, whose root is still this process's. Either shows the namespaces of who asks.
+ */
 function sysctls(config: OciConfig): Step[] {
   const entries = Object.entries(config.linux?.sysctl ?? {});
   if (entries.length === 0) return [];
   return [
-    ...ownProc,
+    ...ownOrHostProc,
     ...entries.flatMap(([key, value]): Step[] => [
       ...openInRoot(`sys/${sysctlFile(key) ?? key}`, O.WRONLY, {
         from: { fd: 'tree' },

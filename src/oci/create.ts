@@ -36,6 +36,8 @@ export interface CreateOptions {
   /** Instead of `root.path`. */
   readonly layers?: RootfsLayers;
   readonly cgroup: { readonly cgroup: Cgroup; readonly folders: readonly string[] };
+  /** What mounts of cgroups show, where that is more. */
+  readonly shownCgroup?: Cgroup;
   readonly stdio: Stdio;
   /** Socket that the master of the process's terminal is sent to. */
   readonly console?: number;
@@ -136,7 +138,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
     const mounts = planMounts(config, {
       bundle: options.bundle,
       rootfs: options.layers === undefined ? rootfsFolder(config, options.bundle) : undefined,
-      cgroup: options.cgroup.cgroup,
+      cgroup: options.shownCgroup ?? options.cgroup.cgroup,
       ownCgroupNamespace: config.linux?.namespaces?.some(({ type }) => type === 'cgroup') ?? false,
       idmap,
       idmapOptional: options.bindMap !== undefined,

@@ -1,4 +1,4 @@
-import type { Step } from '../sys/program.ts';
+import type { CallStep, Step } from '../sys/program.ts';
 import { keepAs } from './paths.ts';
 
 const [FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC] = [1, 1];
@@ -13,6 +13,8 @@ export function newFilesystem(
     /** MOUNT_ATTR_* */
     readonly attributes?: number;
     readonly note?: string;
+    /** What happens where the kernel refuses it; without this, the program ends there. */
+    readonly otherwise?: readonly Step[];
   } = {},
 ): Step[] {
   const note = about.note === undefined ? {} : { note: about.note };
@@ -21,12 +23,29 @@ export function newFilesystem(
     const setting = value === undefined ? [FSCONFIG_SET_FLAG, key, 0] : [FSCONFIG_SET_STRING, key, value];
     return { call: 'fsconfig', args: [{ fd: 'file' }, ...setting, 0], ...note };
   };
+  const create: CallStep = { call: 'fsconfig', args: [{ fd: 'file' }, FSCONFIG_CMD_CREATE, 0, 0, 0], ...note };
+  const mounted = `mounted ${type}`;
+  const mount: CallStep = {
+    call: 'fsmount',
+    args: [{ fd: 'file' }, FSMOUNT_CLOEXEC, about.attributes ?? 0],
+    as: mounted,
+    ...note,
+  };
+  const place = keepAs(mounted, 'tree');
+  const { otherwise } = about;
   return [
     { call: 'fsopen', args: [type, FSOPEN_CLOEXEC], as: type, ...note },
     ...keepAs(type, 'file'),
     ...(about.options ?? []).map(set),
-    { call: 'fsconfig', args: [{ fd: 'file' }, FSCONFIG_CMD_CREATE, 0, 0, 0], ...note },
-    { call: 'fsmount', args: [{ fd: 'file' }, FSMOUNT_CLOEXEC, about.attributes ?? 0], as: `mounted ${type}`, ...note },
-    ...keepAs(`mounted ${type}`, 'tree'),
+    ...(otherwise === undefined
+      ? [create, mount, ...place]
+      : [
+          {
+            try: create,
+            unless: 'error',
+            steps: [{ try: mount, unless: 'error', steps: place, otherwise }],
+            otherwise,
+          } satisfies Step,
+        ]),
   ];
 }

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { createCgroup, detectCgroups, placeCgroup, removeCgroup } from '../../cgroup/index.ts';
+import { createCgroup, detectCgroups, placeCgroup, removeCgroup, withInherited } from '../../cgroup/index.ts';
 import { signalProcess } from '../../sys/children.ts';
 import { connectConsole } from '../console.ts';
 import { copyUp } from '../copy-up.ts';
@@ -77,7 +77,8 @@ export async function make(
   for (const notice of notices) runtime.warn(notice);
   const terminal = config.process?.terminal === true;
   requireConsole(terminal, request.consoleSocket, options);
-  const place = placeCgroup(detectCgroups(), {
+  const layout = detectCgroups();
+  const place = placeCgroup(layout, {
     ...(config.linux?.cgroupsPath === undefined ? {} : { cgroupsPath: config.linux.cgroupsPath }),
     id: request.id,
     systemd: runtime.systemdCgroup,
@@ -109,6 +110,7 @@ export async function make(
       config: withListening(config, request.listenFds),
       bundle,
       cgroup,
+      shownCgroup: withInherited(cgroup.cgroup, layout),
       stdio: ownStdio,
       ...(console === undefined ? {} : { console }),
       ...(options.gate === undefined ? {} : { gate: options.gate }),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { CgroupLayout } from '../../../src/cgroup/layout.ts';
-import { type Cgroup, placeBelowBase, placeCgroup } from '../../../src/cgroup/place.ts';
+import { type Cgroup, placeBelowBase, placeCgroup, withInherited } from '../../../src/cgroup/place.ts';
 import { failure } from './kernel.ts';
 
 const layout: CgroupLayout = {
@@ -26,6 +26,14 @@ const layout: CgroupLayout = {
   ],
 };
 const folders = ({ members }: Cgroup) => members.map(({ folder }) => folder);
+
+test('where no cgroup could be made, the container is shown ours', () => {
+  const { members, ...rest } = placeCgroup(layout, { cgroupsPath: '/pods/web', id: 'x' });
+  const shown = withInherited({ ...rest, members: members.slice(0, 1) }, layout);
+  expect(folders(shown)).toEqual(['/c/memory/pods/web', '/c/cpu', '/c/unified/a/b.scope']);
+  expect(shown.members[1]).toMatchObject({ version: 1, name: 'cpu,cpuacct', controllers: ['cpu', 'cpuacct'] });
+  expect(withInherited({ ...rest, members }, layout)).toEqual({ ...rest, members });
+});
 
 describe("an OCI container's cgroup", () => {
   test('with an absolute path lies below each mount', () => {

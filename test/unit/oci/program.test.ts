@@ -133,9 +133,12 @@ describe.each(named)('the program of a %s container', (name, request) => {
         : [],
     );
     expect(resolved.length).toBeGreaterThan(15);
-    // The one path of the host: its root, to leave it.
+    // The paths of the host: its /proc, where a sysctl can be set by no other, and its root, to leave it.
     const rooted = RESOLVE.IN_ROOT | RESOLVE.BENEATH;
-    expect(resolved.filter(({ resolve }) => (resolve & rooted) === 0).map(({ path }) => path)).toEqual(['/']);
+    expect(resolved.filter(({ resolve }) => (resolve & rooted) === 0).map(({ path }) => path)).toEqual([
+      ...(request().config.linux?.sysctl === undefined ? [] : ['/proc', '/proc']),
+      '/',
+    ]);
     for (const { resolve, path } of resolved) expect(resolve & RESOLVE.NO_MAGICLINKS, String(path)).not.toBe(0);
     for (const { path } of resolved.filter(({ resolve }) => (resolve & rooted) !== 0)) {
       expect(path, 'openat2 from /proc/self/fd/… would leave the root').not.toMatch(/^\//);
@@ -591,7 +594,10 @@ describe('what else a configuration asks for', () => {
       program,
       /^report mounted/,
       /^fsopen proc 1/,
-      /^fsmount/,
+      /^if possible: fsconfig fd:file 6/,
+      /^ {2}if possible: fsmount/,
+      // A user namespace cannot mount the PID namespace of the host.
+      /^ {2}openat2 -100 \/proc/,
       /^openat2 fd:tree sys\/net\/core\/somaxconn/,
       /^write fd:file 64 2/,
       /^write fd:file 9 1/,

@@ -147,8 +147,8 @@ class Docker extends Engine {
 }
 
 /** The engine of a file of tests, opened before the first and closed after the last; without it they are skipped. */
-export function useEngine(lacks: string | undefined, open: () => Promise<Engine>): () => Engine {
-  let engine: Engine | undefined;
+export function useEngine<E extends Engine>(lacks: string | undefined, open: () => Promise<E>): () => E {
+  let engine: E | undefined;
   beforeAll(async () => {
     if (lacks === undefined) engine = await open();
   });

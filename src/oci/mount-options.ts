@@ -30,6 +30,7 @@ const attribute = (set: number, clear = 0): AttributeChange => ({ set, clear });
 const atime = MOUNT_ATTR._ATIME;
 
 const flagOptions: Readonly<Record<string, FlagOption>> = {
+  acl: { flag: MS.POSIXACL },
   async: { flag: MS.SYNCHRONOUS, clear: true },
   atime: { flag: MS.NOATIME, clear: true, attribute: attribute(MOUNT_ATTR.RELATIME, atime) },
   bind: { flag: MS.BIND },
@@ -42,6 +43,7 @@ const flagOptions: Readonly<Record<string, FlagOption>> = {
   lazytime: { flag: MS.LAZYTIME },
   loud: { flag: MS.SILENT, clear: true },
   mand: { flag: MS.MANDLOCK },
+  noacl: { flag: MS.POSIXACL, clear: true },
   noatime: { flag: MS.NOATIME, attribute: attribute(MOUNT_ATTR.NOATIME, atime) },
   nodev: { flag: MS.NODEV, attribute: attribute(MOUNT_ATTR.NODEV) },
   nodiratime: { flag: MS.NODIRATIME, attribute: attribute(MOUNT_ATTR.NODIRATIME) },

@@ -20,7 +20,7 @@ import type { ProcessRef } from '../model/state.ts';
 import { makeFifo } from '../sys/fifo.ts';
 import { isAlive } from '../sys/process.ts';
 import type { OciConfig, OciState } from './spec.ts';
-import { checkContainerId, isContainerId } from './validate.ts';
+import { checkContainerId, isContainerId, ociVersion } from './validate.ts';
 
 /** What is kept of a container between two commands: `ROOT/ID/state.json`. */
 export interface ContainerRecord {
@@ -171,7 +171,7 @@ export function replaceFile(path: string, content: string): void {
 export function stateOf(record: ContainerRecord, status = statusOf(record)): OciState {
   const { config, bundle, id } = record;
   return {
-    ociVersion: config.ociVersion,
+    ociVersion, // the state's own, whatever that of config.json is
     id,
     status,
     ...(record.process === undefined || status === 'stopped' ? {} : { pid: record.process.pid }),

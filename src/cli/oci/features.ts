@@ -3,6 +3,7 @@ import { seccompNames } from '../../oci/seccomp-rules.ts';
 import { hookKinds, namespaceTypes } from '../../oci/spec.ts';
 import { ociVersion } from '../../oci/validate.ts';
 import { capabilityNames } from '../../sys/capabilities.ts';
+import { libseccompVersion } from '../../sys/libseccomp.ts';
 
 /** What config.json may say: features.md and features-linux.md of the specification. Not what this host can do. */
 export function features(version: string): object {
@@ -24,13 +25,22 @@ export function features(version: string): object {
         knownFlags: sorted(seccompNames.flags),
         supportedFlags: sorted(seccompNames.flags),
       },
-      apparmor: { enabled: false },
-      selinux: { enabled: false },
+      apparmor: { enabled: true },
+      selinux: { enabled: true },
       intelRdt: { enabled: false },
       mountExtensions: { idmap: { enabled: true } },
     },
-    annotations: { 'io.github.ts-vm.version': version },
+    annotations: { 'io.github.ts-vm.version': version, ...seccompAnnotation() },
   };
+}
+
+/** features-linux.md names it as an example. Without the library no profile can be compiled, and there is nothing to say. */
+function seccompAnnotation(): Readonly<Record<string, string>> {
+  try {
+    return { 'io.github.seccomp.libseccomp.version': libseccompVersion().version };
+  } catch {
+    return {};
+  }
 }
 
 export const featuresJson = (version: string): string => `${JSON.stringify(features(version), undefined, 4)}\n`;

@@ -29,10 +29,10 @@ export const listIds = (rows: readonly ListRow[]): string => rows.map(({ id }) =
 
 export const listJson = (rows: readonly ListRow[]): string => `${JSON.stringify(rows)}\n`;
 
-/** runtime.md, "State", with what runc adds to it; pid is 0 when nothing runs. */
+/** runtime.md, "State", with what runc adds to it: pid is 0 when nothing runs, and the owner is in `list` only. */
 export function stateJson(state: ShownState): string {
   const { ociVersion, id, pid = 0, status, bundle, rootfs, created, annotations } = state;
-  return `${JSON.stringify({ ociVersion, id, pid, status, bundle, rootfs, created, annotations }, undefined, 2)}\n`;
+  return `${JSON.stringify({ ociVersion, id, pid, status, bundle, rootfs, created, annotations, owner: '' }, undefined, 2)}\n`;
 }
 
 /**

@@ -2,6 +2,7 @@ import { cgroupProcesses } from '../../cgroup/index.ts';
 import { rootfsFolder } from '../plan-mounts.ts';
 import type { OciConfig, OciState } from '../spec.ts';
 import { ContainerFolder, type ContainerRecord, stateOf } from '../store.ts';
+import { ociVersion } from '../validate.ts';
 import { load, type Runtime, statusWord } from './runtime.ts';
 
 /** As the specification has it; but runc says `paused` where that knows only `running`. */
@@ -16,7 +17,7 @@ export type ShownState = Omit<OciState, 'status'> & {
 export function state(runtime: Runtime, id: string): ShownState {
   const record = ContainerFolder.open(runtime.root, id).read();
   if (record === undefined) {
-    return { ociVersion: '1.2.0', id, status: 'creating', bundle: '', rootfs: '', created: '' };
+    return { ociVersion, id, status: 'creating', bundle: '', rootfs: '', created: '' };
   }
   return { ...stateOf(record), status: statusWord(record), ...more(record) };
 }
@@ -48,7 +49,7 @@ export function list(runtime: Runtime): ListedContainer[] {
   return ContainerFolder.list(runtime.root).flatMap((id) => {
     const record = ContainerFolder.open(runtime.root, id).read();
     if (record === undefined) return [];
-    const { ociVersion, pid = 0, bundle, annotations } = stateOf(record);
+    const { pid = 0, bundle, annotations } = stateOf(record);
     // In runc's order: there are programs that compare the text.
     return [
       {

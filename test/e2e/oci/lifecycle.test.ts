@@ -13,6 +13,7 @@ const cgroups = rootTest('a user may make no cgroups here');
 describe('the lifecycle of a container', () => {
   test('is create, start, kill and delete, and the state says where it is', async () => {
     const box = ociHost().container('echo started; exec sleep 1000', (config) => {
+      config.ociVersion = '1.0.2-dev';
       config.annotations = { 'org.example.color': 'blue', empty: '' };
     });
     await box.ok('create');
@@ -26,6 +27,7 @@ describe('the lifecycle of a container', () => {
       rootfs: box.rootfs,
       created: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*Z$/),
       annotations: { 'org.example.color': 'blue', empty: '' },
+      owner: '',
     });
     expect(created.pid).toBeGreaterThan(1);
     expect(box.output).toBe('');

@@ -72,12 +72,18 @@ describe('state', () => {
       'rootfs',
       'created',
       'annotations',
+      'owner',
     ]);
     expect(text).toContain('\n  "pid": 7,\n');
   });
 
   test('has pid 0 and no annotations where there are none', () => {
-    expect(JSON.parse(stateJson({ ...state, status: 'stopped' }))).toEqual({ ...state, status: 'stopped', pid: 0 });
+    expect(JSON.parse(stateJson({ ...state, status: 'stopped' }))).toEqual({
+      ...state,
+      status: 'stopped',
+      pid: 0,
+      owner: '',
+    });
   });
 });
 
@@ -136,9 +142,14 @@ describe('features', () => {
         namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'time', 'user', 'uts'],
         cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
         seccomp: { enabled: true },
+        apparmor: { enabled: true },
+        selinux: { enabled: true },
         mountExtensions: { idmap: { enabled: true } },
       },
-      annotations: { 'io.github.ts-vm.version': '1.2.3' },
+      annotations: {
+        'io.github.ts-vm.version': '1.2.3',
+        'io.github.seccomp.libseccomp.version': expect.stringMatching(/^2\.\d+\.\d+$/),
+      },
     });
   });
 

@@ -114,12 +114,7 @@ function mountOne(mount: PlannedMount, index: number, opened: boolean): Step[] {
         ...propagate(mount.destination, mount.options),
       ];
     case 'filesystem':
-      return [
-        ...mountFilesystem(mount),
-        ...setRecursively(mount),
-        ...holdForCopy(mount, index),
-        ...propagate(mount.destination, mount.options),
-      ];
+      return [...mountFilesystem(mount), ...holdForCopy(mount, index), ...propagate(mount.destination, mount.options)];
     case 'cgroup1':
       return mountCgroup1(mount);
     case 'remount':
@@ -174,9 +169,7 @@ const plainOnly = ({ type, destination }: { type: string; destination: string })
 
 /** A read-only tmpfs is so when everything is in it: devices, what is mounted below, what was copied up. */
 const becomesReadonly = (mount: PlannedMount): boolean =>
-  mount.kind === 'filesystem' &&
-  mount.type === 'tmpfs' &&
-  ((mount.options.flags & MS.RDONLY) !== 0 || (mount.options.recursive.set & MOUNT_ATTR.RDONLY) !== 0);
+  mount.kind === 'filesystem' && mount.type === 'tmpfs' && (mount.options.flags & MS.RDONLY) !== 0;
 
 /** What had to wait with being read-only. */
 export const lateReadonly = (mounts: readonly PlannedMount[]): Step[] =>
@@ -225,7 +218,7 @@ function mountCgroup2({ at, destination, source, options }: PlannedMount & { kin
     ...makeFolders(destination),
     ...newFilesystem('cgroup2', {
       options: [`source=${source}`, ...options.data],
-      attributes: options.attributes.set | options.recursive.set,
+      attributes: options.attributes.set,
       note,
     }),
     ...openInRoot(destination, O.PATH | O.DIRECTORY),
@@ -237,11 +230,10 @@ function mountCgroup2({ at, destination, source, options }: PlannedMount & { kin
   ];
 }
 
-/** `rro`, `rnosuid` and so on of what is no bind, whose tree is restricted before it is attached. */
-function setRecursively(mount: PlannedMount): Step[] {
+/** `rro`, `rnosuid` and so on, of what is there already. */
+function setRecursively(mount: PlannedMount & { kind: 'remount' }): Step[] {
   const { at, destination, options } = mount;
-  const { clear } = options.recursive;
-  const set = becomesReadonly(mount) ? options.recursive.set & ~MOUNT_ATTR.RDONLY : options.recursive.set;
+  const { set, clear } = options.recursive;
   if (set === 0 && clear === 0) return [];
   return [
     ...openInRoot(destination, O.PATH),
@@ -326,7 +318,6 @@ function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
           } satisfies Step,
         ]
       : []),
-    ...setRecursively(mount),
     ...propagate(destination, options),
   ];
 }

@@ -131,21 +131,9 @@ describe('a new file system', () => {
     expect(lateReadonly(plan([{ destination: '/dev', type: 'tmpfs' }]))).toEqual([]);
   });
 
-  test('has recursive options at once, but for a tmpfs that is to be read-only', () => {
-    const attributes = (type: string, ...options: string[]) => {
-      const mounts = plan([{ destination: '/t', type, options }]);
-      return lines([...mountAll(mounts), ...lateReadonly(mounts)]).filter((line) => line.startsWith('mount_setattr'));
-    };
-    const note = '# mounts[0].options: recursive ones of /t';
-    expect(attributes('sysfs', 'rro', 'rnosuid')).toEqual([`mount_setattr fd:dir '' 36864 {3 0 0 0} 32 ${note}`]);
-    expect(attributes('mqueue', 'nodev', 'rdev')).toEqual([`mount_setattr fd:dir '' 36864 {0 4 0 0} 32 ${note}`]);
-    expect(attributes('none', 'remount', 'rnoexec')).toEqual([`mount_setattr fd:dir '' 36864 {8 0 0 0} 32 ${note}`]);
-    const readonly = "mount_setattr fd:dir '' 4096 {1 0 0 0} 32 # mounts[0]: read-only";
-    expect(attributes('tmpfs', 'rro')).toEqual([readonly]);
-    expect(attributes('tmpfs', 'rro', 'rnosuid')).toEqual([
-      `mount_setattr fd:dir '' 36864 {2 0 0 0} 32 ${note}`,
-      readonly,
-    ]);
+  test('that is there already is restricted with all that is mounted below it', () => {
+    const text = lines(mountAll(plan([{ destination: '/t', type: 'none', options: ['remount', 'rnoexec'] }]), true));
+    expect(text.at(-1)).toBe("mount_setattr fd:dir '' 36864 {8 0 0 0} 32 # mounts[0].options: recursive ones of /t");
   });
 
   test('a remount changes what is there', () => {
@@ -195,15 +183,6 @@ describe('cgroups', () => {
       'symlinkat cpu,cpuacct -100 sys/fs/cgroup/cpu (may)',
       'symlinkat cpu,cpuacct -100 sys/fs/cgroup/cpuacct (may)',
     ]);
-  });
-
-  test('of version 1 have recursive options when all of them are there', () => {
-    const options = [{ destination: '/sys/fs/cgroup', type: 'cgroup', options: ['rro', 'rnodev'] }];
-    const text = lines(mountAll(plan(options, { cgroup: cgroup1 })));
-    expect(text.at(-1)).toBe(
-      "mount_setattr fd:dir '' 36864 {5 0 0 0} 32 # mounts[0].options: recursive ones of /sys/fs/cgroup",
-    );
-    expect(text.filter((line) => line.startsWith('mount_setattr'))).toHaveLength(1);
   });
 
   test('of version 1 in the namespace of the host are the own folders, bound read-only', () => {

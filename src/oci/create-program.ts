@@ -1,4 +1,5 @@
 import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIGCHLD } from '../sys/flags.ts';
+import { procHow } from '../sys/procfs.ts';
 import type { Step } from '../sys/program.ts';
 import { bringDevices, type DeviceSource, devLinks, type HostIds, makeDevices, ownDev } from './devices.ts';
 import { lateReadonly, makeReadonly, mask, mountAll, openBinds, type PlannedMount, releaseCopies } from './mounts.ts';
@@ -22,7 +23,7 @@ import { sysctlFile } from './validate-sysctl.ts';
  *
  * A caller without privileges makes the user namespace first, and all the rest in it.
  *
- * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, deviceN, [init], [console], …; see
+ * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, deviceN, [init], [proc], …; see
  * `places` for those that the program opens itself.
  */
 
@@ -184,7 +185,7 @@ function timeNamespace(config: OciConfig): Step[] {
       : ([
           {
             call: 'openat2',
-            args: [AT.FDCWD, '/proc/self/timens_offsets', { bytes: openHow(O.WRONLY, 0) }, 24],
+            args: [{ fd: 'proc' }, 'self/timens_offsets', { bytes: procHow() }, 24],
             as: 'offsets',
             note,
           },

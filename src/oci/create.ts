@@ -7,6 +7,7 @@ import { type ExitStatus, waitExit, watchExit } from '../sys/children.ts';
 import { O } from '../sys/flags.ts';
 import { fork, memoryFile } from '../sys/fork.ts';
 import { processRef } from '../sys/process.ts';
+import { openProc } from '../sys/procfs.ts';
 import { createProgram, type RootfsLayers } from './create-program.ts';
 import { containerDevices, deviceOwner, devicePlaces, sourceOfDevices } from './devices.ts';
 import { startFailure } from './failures.ts';
@@ -155,6 +156,10 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
     if (options.init === true) {
       fds.init = memoryFile('tsv-init', initExecutable());
       opened.push(fds.init);
+    }
+    if (config.linux?.timeOffsets !== undefined) {
+      fds.proc = openProc();
+      opened.push(fds.proc);
     }
     if (options.gate !== undefined) Object.assign(fds, options.gate);
     options.preserved?.forEach((fd, i) => {

@@ -102,8 +102,11 @@ export function bringDevices(devices: readonly OciDevice[], folder: string, host
       const { uid, gid } = hostIds(device);
       const note = `device ${device.path}`;
       const as = `node ${index}`;
+      const { make, take, settle } = mknod(String(index), { ...device, uid, gid });
       return [
-        ...mknod(String(index), { ...device, uid, gid }),
+        make,
+        ...take,
+        ...settle,
         { call: 'open_tree', args: [{ fd: 'dir' }, String(index), OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC], as, note },
         ...keepAs(as, devicePlace(index)),
       ];
@@ -135,26 +138,33 @@ function bindDevice({ path }: OciDevice): Step[] {
   ];
 }
 
-/** A node in the folder that is open as `dir`; whatever the mask of the caller is, it gets its mode. */
-function mknod(name: string, device: OciDevice): [CallStep, ...CallStep[]] {
+/**
+ * A node in the folder that is open as `dir`: the call that makes it, those that take hold of it as `file`, and those that
+ * then give it its owner, and its mode whatever the mask of the caller is. By descriptor: who shares the folder may put a
+ * link in its place meanwhile.
+ */
+function mknod(name: string, device: OciDevice): { make: CallStep; take: Step[]; settle: Step[] } {
   const { path, fileMode = 0o666, uid = 0, gid = 0 } = device;
   const mode = (nodeTypes[device.type] ?? 0) | (fileMode & 0o7777);
-  return [
-    { call: 'mknodat', args: [{ fd: 'dir' }, name, mode, deviceNumber(device)], note: `device ${path}` },
-    { call: 'fchmodat', args: [{ fd: 'dir' }, name, fileMode & 0o7777] },
-    { call: 'fchownat', args: [{ fd: 'dir' }, name, uid, gid, AT.SYMLINK_NOFOLLOW] },
-  ];
+  const note = `device ${path}`;
+  return {
+    make: { call: 'mknodat', args: [{ fd: 'dir' }, name, mode, deviceNumber(device)], note },
+    take: openInRoot(name, O.PATH | O.NOFOLLOW, { from: { fd: 'dir' }, into: 'file', note }),
+    settle: [
+      { call: 'fchmodat', args: [AT.FDCWD, { fdPath: 'file' }, fileMode & 0o7777] },
+      { call: 'fchownat', args: [{ fd: 'file' }, '', uid, gid, AT.EMPTY_PATH] },
+    ],
+  };
 }
 
 function makeNode(device: OciDevice): Step[] {
   const { path } = device;
-  const name = posix.basename(path);
-  const [make, ...steps] = mknod(name, device);
+  const { make, take, settle } = mknod(posix.basename(path), device);
   return [
     ...makeFolders(posix.dirname(path)),
     ...openInRoot(posix.dirname(path), O.PATH | O.DIRECTORY),
-    { try: make, unless: 'error', steps }, // EEXIST: the image brings it; the check below decides
-    ...openInRoot(name, O.PATH | O.NOFOLLOW, { from: { fd: 'dir' }, into: 'file', note: `device ${path}` }),
+    // EEXIST: the image brings it; any other error shows in that it is not there.
+    { try: make, unless: 'error', steps: [...take, ...settle], otherwise: take },
   ];
 }
 

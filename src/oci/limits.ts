@@ -1,7 +1,8 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { trySyscall, withBytes } from '../sys/libc.ts';
+import { writeProc } from '../sys/procfs.ts';
 import type { OciProcess, OciScheduler } from './spec.ts';
 
 /*
@@ -60,9 +61,9 @@ export function limitProcess(pid: number, process: OciProcess): void {
 
 /** proc(5), /proc/PID/oom_score_adj: lowering it needs CAP_SYS_RESOURCE. */
 function setOomScore(pid: number, score: number): void {
-  const file = `/proc/${pid}/oom_score_adj`;
+  const file = `${pid}/oom_score_adj`;
   try {
-    if (Number(readFileSync(file, 'utf8')) !== score) writeFileSync(file, String(score));
+    if (Number(readFileSync(`/proc/${file}`, 'utf8')) !== score) writeProc(file, String(score));
   } catch (error) {
     throw new TsvError(
       'TSV_CONTAINER_START',

@@ -304,10 +304,7 @@ function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
               args: ['', { fdPath: 'dir' }, '', MS.BIND | MS.REMOUNT | options.flags, 0],
             } satisfies Step,
           ]),
-      ...name
-        .split(',')
-        .filter((part) => part !== name)
-        .map((part): Step => ({ call: 'symlinkat', args: [name, AT.FDCWD, inside(part).slice(1)], mode: 'may' })),
+      ...shortNames(destination, name),
     ]),
     ...(readonly
       ? [
@@ -319,6 +316,16 @@ function mountCgroup1(mount: PlannedMount & { kind: 'cgroup1' }): Step[] {
         ]
       : []),
     ...propagate(destination, options),
+  ];
+}
+
+/** `cpu` and `cpuacct` lead to `cpu,cpuacct`. */
+function shortNames(destination: string, name: string): Step[] {
+  const parts = name.split(',').filter((part) => part !== name);
+  if (parts.length === 0) return [];
+  return [
+    ...openInRoot(destination, O.PATH | O.DIRECTORY),
+    ...parts.map((part): Step => ({ call: 'symlinkat', args: [name, { fd: 'dir' }, part], mode: 'may' })),
   ];
 }
 

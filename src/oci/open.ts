@@ -36,16 +36,18 @@ const smallFileBytes = 1 << 20;
  * something else.
  */
 export function readBelow(folder: string, path: string): string | undefined {
-  let fd: number;
+  let place: number;
   try {
-    fd = openBelow(folder, path, O.RDONLY | O.NONBLOCK | O.NOCTTY);
+    place = openBelow(folder, path, O.PATH);
   } catch {
     return undefined; // an image without that file
   }
   try {
-    const stat = fstatSync(fd);
-    return stat.isFile() && stat.size <= smallFileBytes ? readFileSync(fd, 'utf8') : '';
+    const stat = fstatSync(place);
+    if (!stat.isFile() || stat.size > smallFileBytes) return '';
+    // Not before: to open a device may be to start it, and a container that may make nodes makes any.
+    return readFileSync(`/proc/self/fd/${place}`, 'utf8');
   } finally {
-    closeSync(fd);
+    closeSync(place);
   }
 }

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { openSync, writeFileSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { waitExit } from '../sys/children.ts';
 import { CLONE, O } from '../sys/flags.ts';
 import { fork } from '../sys/fork.ts';
+import { writeProc } from '../sys/procfs.ts';
 import type { OciIdMapping } from './spec.ts';
 
 const mapText = (mappings: readonly OciIdMapping[]): string =>
@@ -16,7 +17,7 @@ export function writeUserMap(
   gids: readonly OciIdMapping[],
   privileged: boolean,
 ): void {
-  if (!privileged && isOwnId(gids, process.getegid?.())) writeFileSync(`/proc/${pid}/setgroups`, 'deny');
+  if (!privileged && isOwnId(gids, process.getegid?.())) writeProc(`${pid}/setgroups`, 'deny');
   write(pid, 'uid', uids, privileged || isOwnId(uids, process.geteuid?.()));
   write(pid, 'gid', gids, privileged || isOwnId(gids, process.getegid?.()));
 }
@@ -32,7 +33,7 @@ export const forbidsGroups = (gids: readonly OciIdMapping[], privileged: boolean
 function write(pid: number, kind: 'uid' | 'gid', mappings: readonly OciIdMapping[], direct: boolean): void {
   try {
     if (direct) {
-      writeFileSync(`/proc/${pid}/${kind}_map`, mapText(mappings));
+      writeProc(`${pid}/${kind}_map`, mapText(mappings));
       return;
     }
     const numbers = mappings.flatMap((m) => [m.containerID, m.hostID, m.size].map(String));

@@ -47,6 +47,7 @@ export const NR = {
   setfsgid: 123,
   capset: 126,
   personality: 135,
+  fstatfs: 138,
   pivot_root: 155,
   prctl: 157,
   chroot: 161,

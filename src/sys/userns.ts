@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { mustRun } from './command.ts';
 import { processRef } from './process.ts';
+import { writeProc } from './procfs.ts';
 
 /** A line of user_namespaces(7)'s uid_map: ids `inside`..+count are `outside`..+count on the host. */
 export interface IdRange {
@@ -142,8 +143,8 @@ export async function startHolder(
 
 async function writeMaps(pid: number, map: UserMap): Promise<void> {
   if (map.rooted) {
-    writeFileSync(`/proc/${pid}/uid_map`, mapText(map.uids));
-    writeFileSync(`/proc/${pid}/gid_map`, mapText(map.gids));
+    writeProc(`${pid}/uid_map`, mapText(map.uids));
+    writeProc(`${pid}/gid_map`, mapText(map.gids));
     return;
   }
   const args = (ranges: readonly IdRange[]) =>

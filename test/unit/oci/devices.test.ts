@@ -62,10 +62,12 @@ describe('a node', () => {
     expectOrder(
       text,
       /^if possible: mknodat fd:dir fuse/,
-      /^ {2}fchmodat fd:dir fuse 432/,
-      /^ {2}fchownat fd:dir fuse 5 7 256/,
-      /^openat2 fd:dir fuse .*# device \/dev\/fuse/,
+      /^ {2}openat2 fd:dir fuse .*# device \/dev\/fuse/,
+      /^ {2}fchmodat -100 @file 432/,
+      /^ {2}fchownat fd:file '' 5 7 4096/,
+      /^else/,
     );
+    expect(text[text.indexOf('else') + 1], 'what was not made has to be there').toMatch(/^ {2}openat2 fd:dir fuse /);
     expect(text.join('\n').replaceAll(/mkdirat .*\n/g, '')).not.toContain('(may)');
   });
 
@@ -87,7 +89,7 @@ describe('in a user namespace', () => {
       lines(steps),
       /^mount tmpfs \/bundle\/rootfs tmpfs MS_NOSUID/,
       /^mknodat fd:dir 0 8630 2789/,
-      /^fchownat fd:dir 0 100005 100007/,
+      /^fchownat fd:file .. 100005 100007/,
       /^open_tree fd:dir 0/,
       /^umount2 \/bundle\/rootfs 2/,
     );

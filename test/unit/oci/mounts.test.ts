@@ -180,8 +180,8 @@ describe('cgroups', () => {
       "mount_setattr fd:dir '' 4096 {1 0 0 0} 32",
     ]);
     expect(text.filter((line) => line.startsWith('symlinkat'))).toEqual([
-      'symlinkat cpu,cpuacct -100 sys/fs/cgroup/cpu (may)',
-      'symlinkat cpu,cpuacct -100 sys/fs/cgroup/cpuacct (may)',
+      'symlinkat cpu,cpuacct fd:dir cpu (may)',
+      'symlinkat cpu,cpuacct fd:dir cpuacct (may)',
     ]);
   });
 

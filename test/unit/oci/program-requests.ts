@@ -88,6 +88,7 @@ export function descriptorsOf(request: CreateProgram): Set<string> {
     ...Object.keys(places),
     ...(request.terminal === undefined ? [] : ['console', ...Object.keys(terminalPlaces)]),
     ...(request.init ? ['init'] : []),
+    ...(request.config.linux?.timeOffsets === undefined ? [] : ['proc']),
     ...(request.gate === 'fifo' ? ['start', 'result'] : []),
   ]);
 }

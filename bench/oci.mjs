@@ -38,7 +38,7 @@ const skipped = (skip, why) => {
   return [];
 };
 
-async function makeBundle(folder, busybox) {
+export async function makeBundle(folder, busybox) {
   const bin = join(folder, 'rootfs', 'bin');
   mkdirSync(bin, { recursive: true });
   copyFileSync(busybox, join(bin, 'busybox'));

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   closeSync,
   fsyncSync,
   mkdirSync,
@@ -7,9 +8,10 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { TsvError } from '../../model/errors.ts';
 import type { BoxRef } from '../../model/provider.ts';
 import type { UserMap } from '../../sys/userns.ts';
@@ -57,11 +59,13 @@ async function ensurePart(recipe: Recipe, apt: HostApt, options: EnsureOptions):
   const digest = partDigest(recipe, kind, map, apt);
   const paths = partPaths(store, recipe.name, kind, digest);
   const final = join(paths.boxDir, paths.part);
+  closeToOthers(dirname(paths.boxDir));
   const there = findPart(final);
   if (there !== undefined) return there;
   requirePrograms(kind, map);
   // The VM is made from the container's root file system; without one, this builds it first, under its own lock.
   const base = kind === 'vm' ? await ensurePart(recipe, apt, { ...options, kind: 'container' }) : undefined;
+  mkdirSync(dirname(paths.boxDir), { recursive: true, mode: 0o700 });
   mkdirSync(paths.boxDir, { recursive: true });
   const waiting = () => progress('another tsv builds this box: waiting');
   return withLock(paths.lock, signal, waiting, async () => {
@@ -91,6 +95,15 @@ async function ensurePart(recipe: Recipe, apt: HostApt, options: EnsureOptions):
       throw new TsvError('TSV_BOX_BUILD', `the box ${recipe.name} vanished from the store`, { details: [final] });
     return done;
   });
+}
+
+/**
+ * A box has setuid programs, which are their owner's on the host too: nobody else may reach them there (CVE-2016-1582).
+ * Containers need no way through this folder: their root file system is mounted by whoever owns it.
+ */
+function closeToOthers(boxes: string): void {
+  const stat = statSync(boxes, { throwIfNoEntry: false });
+  if (stat !== undefined && stat.uid === process.getuid?.() && (stat.mode & 0o077) !== 0) chmodSync(boxes, 0o700);
 }
 
 function findPart(dir: string): BoxRef | undefined {

@@ -312,7 +312,10 @@ describe('S11 S18 nodes and links that the runtime makes', () => {
     const script = '$| = 1; print "ready\\n"; open(F, ">", $ARGV[0]) and print "opened\\n"; sleep 1000';
     const writer = host.spawn(['perl', '-e', script, fifo]);
     await writer.prints(/ready/);
-    for (let round = 0; round < 3; round++) await box.ok('exec', 'true');
+    // A process without HOME: it is looked for there.
+    const file = join(box.bundle, 'process.json');
+    writeFileSync(file, JSON.stringify({ args: ['env'], env: ['PATH=/bin'], cwd: '/' }));
+    for (let round = 0; round < 3; round++) expect(await box.ok(`exec --process ${file}`)).toContain('HOME=/\n');
     writer.signal('SIGKILL');
     expect((await writer.result).stdout).toBe('ready\n');
   });

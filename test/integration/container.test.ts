@@ -20,6 +20,7 @@ import { describe, expect, onTestFinished } from 'vitest';
 import { usualCapabilities } from '../../providers/namespace/config.ts';
 import type { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
+import { execInContainer } from '../../src/oci/exec.ts';
 import { capabilityMask } from '../../src/sys/capabilities.ts';
 import { waitExit } from '../../src/sys/children.ts';
 import { isAlive } from '../../src/sys/process.ts';
@@ -71,9 +72,25 @@ describe('S2 descriptors', () => {
 describe('S3 S4 the working directory', () => {
   test('S3 is no descriptor of the runtime: /proc/self/fd/N is refused', async () => {
     const container = await debian();
-    for (let fd = 0; fd <= 30; fd++) {
+    const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
+    // In the child, the descriptors of a program are numbered above all of ours.
+    for (let fd = 0; fd <= highest + 40; fd++) {
       const error = await failure(container.exec(['pwd'], { cwd: `/proc/self/fd/${fd}` }));
       expect(error).toMatchObject({ code: 'TSV_COMMAND_NOT_FOUND', exitCode: 126 });
+    }
+  });
+
+  test('S3 is none that its caller hands on either: the root of the host stays out of reach', async () => {
+    const { pid } = await debian();
+    const [root, output] = [openSync('/', 'r'), openSync('/dev/null', 'r+')];
+    onTestFinished(() => {
+      for (const fd of [root, output]) closeSync(fd);
+    });
+    for (let fd = 3; fd <= Math.max(root, output) + 40; fd++) {
+      const process = { args: ['/bin/true'], cwd: `/proc/self/fd/${fd}` };
+      const stdio = { stdin: output, stdout: output, stderr: output };
+      const options = { name: 'shared', initPid: pid, process, stdio, cgroupFolders: [], preserved: [root] };
+      expect(await failure(execInContainer(options))).toMatchObject({ code: 'TSV_COMMAND_NOT_FOUND', exitCode: 126 });
     }
   });
 
@@ -409,6 +426,15 @@ describe('S17 the kernel interfaces', () => {
         await container.sh(`if [ -e ${path} ]; then (echo 1 >${path}) 2>&1; else echo Read-only file system; fi`),
         path,
       ).toMatch(/Read-only file system|Permission denied/);
+    }
+    // Files of the host's root are not the container's to write anyway: what protects the others is the mount.
+    for (const path of ['/proc/sys/net/ipv4/ip_forward', '/proc/sys/kernel/hostname', '/proc/sys/kernel/msgmax'])
+      expect(await container.sh(`(cat ${path} >${path}) 2>&1`), path).toContain('Read-only file system');
+    const mounts = (await container.sh('cat /proc/self/mountinfo')).split('\n').map((line) => line.split(' '));
+    for (const path of ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger', '/sys']) {
+      if (!existsSync(path)) continue; // a kernel without it
+      const options = mounts.filter(([, , , , point]) => point === path).map((fields) => fields[5]?.split(',')[0]);
+      expect([path, options.at(-1)]).toEqual([path, 'ro']);
     }
   });
 

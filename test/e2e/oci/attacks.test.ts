@@ -1,28 +1,18 @@
 import { createHash } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Container, type Draft, type OciHost, ociHost, useRootfs } from '../../support/bundle.ts';
 import { packageDir } from '../../support/cli.ts';
 import { rootTest } from '../../support/root.ts';
 
-/* The runtime, attacked by images and by containers. The numbers are those of the security checklist. */
+/* The runtime, attacked by containers and by other users. The numbers are those of the security checklist. */
 
 useRootfs();
 
 const manyUsers = rootTest('only root can become another user');
 const ptrace = rootTest('a user may not look into the namespace of another container');
 const looks = rootTest('a user may not enter the namespaces of a container to look');
-const nodes = rootTest('a user can make no device nodes');
 
 /** sha256 of what a container's escape would overwrite: Node, the native module, the programs of this build. */
 function hostPrograms(): Record<string, string> {
@@ -256,68 +246,6 @@ describe('S10 a volume that two containers share', () => {
     expect(readdirSync(outside)).toEqual(['file']);
     expect(readdirSync(source)).toEqual([]);
     expect(readFileSync(join(outside, 'file'), 'utf8')).toBe('mine');
-  });
-});
-
-describe('S11 S18 nodes and links that the runtime makes', () => {
-  nodes(
-    'S11 are changed by descriptor: a link put in the place of a new node changes nothing of the host',
-    async () => {
-      const host = ociHost();
-      const volume = join(host.dir, 'volume');
-      const outside = join(host.dir, 'outside');
-      mkdirSync(volume);
-      writeFileSync(outside, 'mine', { mode: 0o600 });
-      const box = host.container('true', (config) => {
-        config.mounts.push({ destination: '/volume', type: 'bind', source: volume, options: ['bind'] });
-        config.linux.devices = [{ path: '/volume/node', type: 'p', fileMode: 0o666, uid: 1234, gid: 1234 }];
-      });
-      // Whenever there is a node, it becomes a link at once.
-      const script =
-        'my ($n, $t) = @ARGV; $| = 1; symlink $t, "$n.link"; print "ready\\n"; ' +
-        'while (1) { if (syscall(316, -100, "$n.link", -100, $n, 2) == 0) { unlink $n; unlink "$n.link"; symlink $t, "$n.link" } }';
-      const swapping = host.spawn(['perl', '-e', script, join(volume, 'node'), outside]);
-      await swapping.prints(/ready/);
-      for (let round = 0; round < 40; round++) await box.call('run');
-      swapping.signal('SIGKILL');
-      await swapping.result;
-      const { mode, uid } = statSync(outside);
-      expect([mode & 0o777, uid]).toEqual([0o600, 0]);
-    },
-  );
-
-  nodes('S11 of cgroup v1 are made inside, whatever link the image has on the way', async (context) => {
-    if (!existsSync('/sys/fs/cgroup/cpu,cpuacct'))
-      context.skip('no two controllers of this host share a hierarchy of cgroup v1');
-    const host = ociHost();
-    const outside = join(host.dir, 'outside');
-    mkdirSync(join(outside, 'cgroup'), { recursive: true });
-    const box = host.container('ls /fs/cgroup', (config, { rootfs }) => {
-      symlinkSync(outside, join(rootfs, 'fs'));
-      config.mounts.push({ destination: '/fs/cgroup', type: 'cgroup', source: 'cgroup', options: ['ro'] });
-    });
-    expect(await box.ok('run')).toMatch(/^cpu$/m);
-    expect(readdirSync(join(outside, 'cgroup'))).toEqual([]);
-  });
-
-  nodes('S18 no device is opened that a container put in the place of a file', async () => {
-    const host = ociHost();
-    const box = host.container('sleep 1000');
-    await box.ok('run --detach');
-    rmSync(join(box.rootfs, 'etc/passwd'));
-    // A FIFO in the place of a device that acts when it is opened: whoever opens it to read, however shortly, lets the
-    // writer through (fifo(7)).
-    const fifo = join(box.rootfs, 'etc/passwd');
-    await host.spawn(['mkfifo', fifo]).result;
-    const script = '$| = 1; print "ready\\n"; open(F, ">", $ARGV[0]) and print "opened\\n"; sleep 1000';
-    const writer = host.spawn(['perl', '-e', script, fifo]);
-    await writer.prints(/ready/);
-    // A process without HOME: it is looked for there.
-    const file = join(box.bundle, 'process.json');
-    writeFileSync(file, JSON.stringify({ args: ['env'], env: ['PATH=/bin'], cwd: '/' }));
-    for (let round = 0; round < 3; round++) expect(await box.ok(`exec --process ${file}`)).toContain('HOME=/\n');
-    writer.signal('SIGKILL');
-    expect((await writer.result).stdout).toBe('ready\n');
   });
 });
 

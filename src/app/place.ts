@@ -15,11 +15,21 @@ export interface Place {
 
 const tsfileNames = ['Tsfile.yaml', 'Tsfile.yml'];
 
-/** Folder of the installed package: recipes, templates, built files. */
-export function packageDir(): string {
-  let dir = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(dir, 'boxes'))) dir = dirname(dir);
-  return dir;
+/** The nearest of `dir` and the folders above it. */
+function upwards(dir: string, isWanted: (dir: string) => boolean): string | undefined {
+  if (isWanted(dir)) return dir;
+  const above = dirname(dir);
+  return above === dir ? undefined : upwards(above, isWanted);
+}
+
+/** Folder of the installed package: recipes, templates, built files. @throws TSV_INTERNAL when only a part of it is there */
+export function packageDir(from = dirname(fileURLToPath(import.meta.url))): string {
+  const found = upwards(from, (dir) => existsSync(join(dir, 'boxes')));
+  if (found !== undefined) return found;
+  throw new TsvError('TSV_INTERNAL', 'this installation of tsv is incomplete', {
+    details: [`no folder \`boxes\` in ${from} or above it`],
+    hint: 'npm install -g ts-vm',
+  });
 }
 
 export const builtFile = (name: string): string => join(packageDir(), 'dist', name);
@@ -30,10 +40,10 @@ export const builtFile = (name: string): string => join(packageDir(), 'dist', na
  */
 export function findProjectDir(place: Place): string {
   if (place.file !== undefined) return dirname(resolve(place.cwd, place.file));
-  for (let dir = resolve(place.cwd); ; dir = dirname(dir)) {
-    if (tsfileNames.some((name) => existsSync(join(dir, name))) || existsSync(projectPaths(dir).stateFile)) return dir;
-    if (dirname(dir) === dir) break;
-  }
+  const isProject = (dir: string) =>
+    tsfileNames.some((name) => existsSync(join(dir, name))) || existsSync(projectPaths(dir).stateFile);
+  const found = upwards(resolve(place.cwd), isProject);
+  if (found !== undefined) return found;
   throw new TsvError('TSV_NO_TSFILE', 'no Tsfile.yaml in this folder or above it', {
     details: [`looked from ${resolve(place.cwd)}`],
     hint: 'tsv init',

@@ -2,7 +2,14 @@ import { mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, utimesSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findProjectDir, forwardText, noteOf, readTsfileNote, tsfileStamp } from '../../../src/app/place.ts';
+import {
+  findProjectDir,
+  forwardText,
+  noteOf,
+  packageDir,
+  readTsfileNote,
+  tsfileStamp,
+} from '../../../src/app/place.ts';
 import type { Project } from '../../../src/model/project.ts';
 import { projectPaths } from '../../../src/state/paths.ts';
 
@@ -140,4 +147,18 @@ describe('the note of a Tsfile', () => {
 
 test('a forward is written as address, port and the port inside', () => {
   expect(forwardText({ hostAddress: '0.0.0.0', hostPort: 80, guestPort: 8080 })).toBe('0.0.0.0:80->8080');
+});
+
+describe('the installed package', () => {
+  test('is the nearest folder upwards with recipes', () => {
+    write('package/boxes/debian-12/box.yaml', '');
+    write('package/dist/parts/agent.js', '');
+    expect(packageDir(join(folder, 'package/dist/parts'))).toBe(join(folder, 'package'));
+  });
+
+  test('of which only a part is there is an error', () => {
+    expect(() => packageDir(folder)).toThrow(
+      expect.objectContaining({ code: 'TSV_INTERNAL', message: 'this installation of tsv is incomplete' }),
+    );
+  });
 });

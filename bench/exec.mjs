@@ -30,7 +30,7 @@ export const exec = {
     );
     const row = { what: '`tsv exec NAME -- true`', ours: ms.tsv };
     return [
-      { ...row, peer: '`node -e 0`', theirs: ms.node, target: 1.5 },
+      { ...row, peer: '`node -e 0`', theirs: ms.node, target: 1.3 },
       ...(peer === undefined ? [] : [{ ...row, peer: '`docker exec NAME true`', theirs: ms.docker }]),
     ];
   },

@@ -33,7 +33,7 @@ export const oci = {
   },
 };
 
-const skipped = (skip, why) => {
+export const skipped = (skip, why) => {
   skip(why);
   return [];
 };

@@ -13,11 +13,12 @@ import { exec } from './exec.mjs';
 import { describeMachine } from './machine.mjs';
 import { manyContainers } from './many.mjs';
 import { oci } from './oci.mjs';
+import { start } from './start.mjs';
 import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, containers, manyContainers, vm];
+const all = [status, exec, oci, start, containers, manyContainers, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });
@@ -77,6 +78,6 @@ ${table}
 
 ${notes}
 
-The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked.
+The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked. A start within the agent is the time that \`tsv up --json\` gives for the step; \`runc run\` is timed with its end and clean-up. Memory is what \`MemAvailable\` has lost, divided by the containers.
 `;
 }

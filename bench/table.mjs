@@ -3,19 +3,20 @@ import { summary } from './measure.mjs';
 const heads = ['what', 'tsv', 'beside it', 'takes', 'ratio', 'wanted', 'rounds'];
 
 /**
- * @param {readonly { what: string, ours: readonly number[], peer: string, theirs?: readonly number[], target?: number }[]} rows times in ms;
- * without `theirs` the peer was not there
+ * @param {readonly { what: string, unit?: 'MiB', ours: readonly number[], peer: string, theirs?: readonly number[], target?: number }[]} rows
+ * times in ms, unless another unit is said; without `theirs` the peer was not there
  * @returns a Markdown table that also reads well on a terminal
  */
 export function printTable(rows) {
-  const cells = rows.map(({ what, ours, peer, theirs, target }) => {
+  const cells = rows.map(({ what, unit, ours, peer, theirs, target }) => {
+    const print = unit === undefined ? printTime : printAmount(unit);
     const mine = summary(ours);
     const other = theirs === undefined ? undefined : summary(theirs);
     return [
       what,
-      printTime(mine),
+      print(mine),
       peer,
-      other === undefined ? 'not there' : printTime(other),
+      other === undefined ? 'not there' : print(other),
       other === undefined ? '' : (mine.median / other.median).toFixed(2),
       target === undefined ? '' : `≤ ${target}`,
       String(mine.count),
@@ -34,3 +35,8 @@ function printTime({ median, min, max }) {
   const number = (ms) => (seconds ? (ms / 1000).toFixed(1) : ms.toFixed(0));
   return `${number(median)} ${seconds ? 's' : 'ms'} (${number(min)}-${number(max)})`;
 }
+
+const printAmount =
+  (unit) =>
+  ({ median, min, max }) =>
+    `${median.toFixed(1)} ${unit} (${min.toFixed(1)}-${max.toFixed(1)})`;

@@ -26,24 +26,29 @@ export async function runInMachine(session: Session, name: string, options: RunI
   };
   const opening = openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
   const { stdin } = session; // while the agent is at work
-  const { socket, rest } = await opening;
-  const onResize = () => socket.write(encodeFrame(frame.resize, JSON.stringify(size())));
-  const onSignal = (signal: NodeJS.Signals) => socket.write(encodeFrame(frame.signal, signal.slice(3)));
+  const onResize = () => agent.write(encodeFrame(frame.resize, JSON.stringify(size())));
+  const onSignal = (signal: NodeJS.Signals) => agent.write(encodeFrame(frame.signal, signal.slice(3)));
   const onInput = (chunk: Buffer) => {
-    if (socket.write(encodeFrame(frame.stdin, chunk))) return;
+    if (agent.write(encodeFrame(frame.stdin, chunk))) return;
     stdin.pause();
-    socket.once('drain', () => stdin.resume());
+    agent.once('drain', () => stdin.resume());
   };
-  const onEnd = () => socket.write(encodeFrame(frame.eof));
-  if (options.terminal) {
-    stdin.setRawMode(true);
-    session.stdout.on('resize', onResize);
-  } else {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
-  }
-  stdin.on('data', onInput);
-  stdin.on('end', onEnd);
+  const onEnd = () => agent.write(encodeFrame(frame.eof));
+  const takeInput = () => {
+    stdin.on('data', onInput);
+    stdin.on('end', onEnd);
+  };
   try {
+    // The agent keeps it until the command runs. A terminal is left alone until then: Ctrl-C ends the wait.
+    if (!options.terminal) takeInput();
+    const { socket, rest } = await opening;
+    if (options.terminal) {
+      stdin.setRawMode(true);
+      session.stdout.on('resize', onResize);
+      takeInput();
+    } else {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+    }
     return await new Promise<number>((resolve, reject) => {
       const read = frameReader((type, content) => {
         if (type === frame.stdout || type === frame.stderr) {
@@ -75,6 +80,6 @@ export async function runInMachine(session: Session, name: string, options: RunI
     stdin.pause();
     stdin.unref?.();
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
-    socket.destroy();
+    agent.destroy();
   }
 }

@@ -27,6 +27,7 @@ import {
   dnsmasqConfig,
   hostDevice,
   hostsFile,
+  inNamespaceOf,
   type Named,
   networksScript,
   prefixOf,
@@ -197,15 +198,18 @@ export class Sandbox {
     networks: Networks,
   ): Promise<void> {
     const bridges = Object.fromEntries(Object.values(networks).map((network) => [network.spec.name, network.bridge]));
-    const failure = `the network of ${machine} could not be set up`;
-    if (addresses.length > 0) await this.inSandbox(containerLinksScript(machine, pid, addresses, bridges), failure);
+    const links = addresses.length === 0 ? '' : containerLinksScript(machine, pid, addresses, bridges);
     const detailed = addresses.flatMap((address) => {
       const network = networks[address.network];
       return network === undefined
         ? []
         : [{ ...address, prefix: prefixOf(network), gateway: network.gateway, nat: network.spec.mode === 'nat' }];
     });
-    await runScript(`/proc/${pid}/ns/net`, containerAddressesScript(detailed), failure);
+    // One script for both sides: the start waits for it.
+    await this.inSandbox(
+      links + inNamespaceOf(pid, containerAddressesScript(detailed)),
+      `the network of ${machine} could not be set up`,
+    );
   }
 
   async createTaps(machine: string, addresses: readonly MachineAddress[], networks: Networks): Promise<void> {
@@ -237,17 +241,14 @@ export class Sandbox {
     if (map.rooted && existsSync(rootedRunDir) && readdirSync(rootedRunDir).length === 0) rmdirSync(rootedRunDir);
   }
 
-  private inSandbox(script: string, failure: string): Promise<void> {
-    return runScript(this.netns, script, failure);
+  private async inSandbox(script: string, message: string): Promise<void> {
+    const argv = ['nsenter', `--net=${this.netns}`, '--', 'sh', '-es'];
+    await mustRun(argv, { code: 'TSV_NETWORK', message }, { input: script });
   }
 
   private async onHost(script: string, message: string): Promise<void> {
     await mustRun(['sh', '-es'], { code: 'TSV_NETWORK', message }, { input: script });
   }
-}
-
-async function runScript(netns: string, script: string, message: string): Promise<void> {
-  await mustRun(['nsenter', `--net=${netns}`, '--', 'sh', '-es'], { code: 'TSV_NETWORK', message }, { input: script });
 }
 
 /** true when a byte arrives, false when the other side closes without one. */

@@ -93,6 +93,10 @@ export function containerLinksScript(
   );
 }
 
+/** Does what `script` says in the network namespace of `pid`. */
+export const inNamespaceOf = (pid: number, script: string): string =>
+  `nsenter --net=/proc/${pid}/ns/net -- sh -es <<'INSIDE'\n${script}INSIDE\n`;
+
 /** In the container's network namespace: addresses, and the default route through the first nat network. */
 export function containerAddressesScript(
   addresses: readonly (MachineAddress & { readonly prefix: number; readonly gateway: string; readonly nat: boolean })[],

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import type { MachineAddress, NetworkState } from '../../../src/model/state.ts';
 import {
@@ -7,6 +8,7 @@ import {
   dnsmasqConfig,
   hostDevice,
   hostsFile,
+  inNamespaceOf,
   type Named,
   networksScript,
   removeDevicesScript,
@@ -126,6 +128,15 @@ END
   test('have no way out when all networks are isolated, and only lo when there is none', () => {
     expect(containerAddressesScript(detailed([isolated, address(isolated, 2, 0)]))).not.toContain('default via');
     expect(commands(containerAddressesScript([]))).toEqual(['link set lo up']);
+  });
+
+  test('are set up inside by the same script: what is said there stays whole', () => {
+    const inside = containerAddressesScript([]);
+    const echoed = inNamespaceOf(4711, inside).replace(/^nsenter .* sh -es/, 'cat');
+    expect(execFileSync('sh', ['-e'], { input: `echo outside\n${echoed}`, encoding: 'utf8' })).toBe(
+      `outside\n${inside}`,
+    );
+    expect(inNamespaceOf(4711, inside)).toMatch(/^nsenter --net=\/proc\/4711\/ns\/net -- sh -es <</);
   });
 });
 

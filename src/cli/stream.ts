@@ -1,3 +1,5 @@
+import { fstatSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { openStream } from '../agent/client.ts';
 import { encodeFrame, frame, frameReader } from '../agent/protocol.ts';
 import { machineAgent } from '../app/machine.ts';
@@ -25,27 +27,17 @@ export async function runInMachine(session: Session, name: string, options: RunI
     ...(options.terminal ? { pty: { ...size(), term: session.place.env.TERM ?? 'xterm' } } : {}),
   };
   const opening = openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
-  const { stdin } = session; // while the agent is at work
   const onResize = () => agent.write(encodeFrame(frame.resize, JSON.stringify(size())));
   const onSignal = (signal: NodeJS.Signals) => agent.write(encodeFrame(frame.signal, signal.slice(3)));
-  const onInput = (chunk: Buffer) => {
-    if (agent.write(encodeFrame(frame.stdin, chunk))) return;
-    stdin.pause();
-    agent.once('drain', () => stdin.resume());
-  };
-  const onEnd = () => agent.write(encodeFrame(frame.eof));
-  const takeInput = () => {
-    stdin.on('data', onInput);
-    stdin.on('end', onEnd);
-  };
+  let leaveInput = (): void => {};
   try {
     // The agent keeps it until the command runs. A terminal is left alone until then: Ctrl-C ends the wait.
-    if (!options.terminal) takeInput();
+    if (!options.terminal) leaveInput = passInput(session, agent);
     const { socket, rest } = await opening;
     if (options.terminal) {
-      stdin.setRawMode(true);
+      session.stdin.setRawMode(true);
       session.stdout.on('resize', onResize);
-      takeInput();
+      leaveInput = passInput(session, agent);
     } else {
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
     }
@@ -71,15 +63,42 @@ export async function runInMachine(session: Session, name: string, options: RunI
       socket.resume();
     });
   } finally {
-    stdin.off('data', onInput);
-    stdin.off('end', onEnd);
+    leaveInput();
     if (options.terminal) {
-      stdin.setRawMode(false);
+      session.stdin.setRawMode(false);
       session.stdout.off('resize', onResize);
     }
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+    // It goes with this process. To destroy it now would make Node load standard error, to look whether that is it.
+    agent.unref();
+  }
+}
+
+/** Gives our input to the agent as it comes. @returns what ends that */
+function passInput(session: Session, agent: Socket): () => void {
+  const onEnd = () => agent.write(encodeFrame(frame.eof));
+  if (isNullDevice(0)) {
+    onEnd(); // Node would need longer to open it as a stream than the agent to run the command
+    return () => {};
+  }
+  const { stdin } = session;
+  const onData = (chunk: Buffer) => {
+    if (agent.write(encodeFrame(frame.stdin, chunk))) return;
+    stdin.pause();
+    agent.once('drain', () => stdin.resume());
+  };
+  stdin.on('data', onData);
+  stdin.on('end', onEnd);
+  return () => {
+    stdin.off('data', onData);
+    stdin.off('end', onEnd);
     stdin.pause();
     stdin.unref?.();
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
-    agent.destroy();
-  }
+  };
+}
+
+/** null(4): character device 1:3. */
+function isNullDevice(fd: number): boolean {
+  const stat = fstatSync(fd);
+  return stat.isCharacterDevice() && stat.rdev === 0x103;
 }

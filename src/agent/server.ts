@@ -118,6 +118,7 @@ export class AgentServer {
       if (error instanceof Retired) send({ again: true });
       else send({ error: toTsvError(error).toJSON() });
       socket.end();
+      socket.resume(); // what it still says is for nobody; unread, it would keep the connection
     }
   }
 

@@ -346,9 +346,11 @@ const strange: readonly unknown[] = [
 ];
 
 describe('whatever is put in the place of one value, it is accepted or refused with its path:', () => {
-  test.each(Object.keys(bundles))('%s', (name) => {
+  // Thousands of configurations.
+  test.each(Object.keys(bundles))('%s', { timeout: 60_000 }, (name) => {
     const all = [...paths(copy(bundles[name]))];
     let refused = 0;
+    const pathless: unknown[] = [];
     for (const path of all) {
       for (const value of [undefined, ...strange]) {
         const document = copy(bundles[name]);
@@ -356,10 +358,11 @@ describe('whatever is put in the place of one value, it is accepted or refused w
         const lines = refusal(document);
         if (lines === undefined) continue;
         refused++;
-        expect(lines.length).toBeGreaterThan(0);
-        expect(lines.filter((line) => !/^[A-Za-z][^\n]*?: [^\n]+$/.test(line))).toEqual([]);
+        if (lines.length === 0 || lines.some((line) => !/^[A-Za-z][^\n]*?: [^\n]+$/.test(line)))
+          pathless.push({ path, value, lines });
       }
     }
+    expect(pathless).toEqual([]);
     expect(refused).toBeGreaterThan(all.length * 3);
   });
 });

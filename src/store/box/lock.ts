@@ -24,12 +24,16 @@ export async function withLock<T>(
   try {
     return await work();
   } finally {
-    release();
+    await release();
   }
 }
 
-/** Resolves to the release function, or to undefined when `--nonblock` found the lock taken. */
-async function take(file: string, options: readonly string[], signal: AbortSignal): Promise<(() => void) | undefined> {
+/** Resolves to what releases the lock, or to undefined when `--nonblock` found the lock taken. */
+async function take(
+  file: string,
+  options: readonly string[],
+  signal: AbortSignal,
+): Promise<(() => Promise<void>) | undefined> {
   const cancelled = () => new TsvError('TSV_CANCELLED', 'interrupted', { exitCode: 130 });
   if (signal.aborted) throw cancelled();
   const child = spawn(
@@ -45,12 +49,9 @@ async function take(file: string, options: readonly string[], signal: AbortSigna
     stderr += text;
   });
   // SIGKILL to flock alone would leave its shell with the lock: closing the pipe ends both.
-  const release = () => {
-    child.stdin.destroy();
-  };
   const stop = () => {
     child.kill('SIGTERM');
-    release();
+    child.stdin.destroy();
   };
   signal.addEventListener('abort', stop, { once: true });
   try {
@@ -63,7 +64,12 @@ async function take(file: string, options: readonly string[], signal: AbortSigna
       stop();
       throw cancelled();
     }
-    if (outcome === true) return release;
+    if (outcome === true) {
+      return async () => {
+        child.stdin.destroy();
+        await ended; // only then is it free
+      };
+    }
     if (outcome === 75) return undefined;
     throw new TsvError('TSV_BOX_BUILD', `${file} could not be locked`, { details: [stderr.trim()] });
   } catch (cause) {

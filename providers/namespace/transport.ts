@@ -14,7 +14,7 @@ import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
-import { openPeer, resizeTerminal } from '../../src/sys/terminal.ts';
+import { keepTerminal, openPeer, resizeTerminal } from '../../src/sys/terminal.ts';
 import { commandProcess } from './config.ts';
 import { lookUpUser, openInside, readInside } from './inside.ts';
 import { putFile } from './put.ts';
@@ -120,6 +120,7 @@ export class ContainerTransport implements Transport {
     } finally {
       closeSync(slave);
     }
+    const kept = keepTerminal(master);
     const terminal = new ReadStream(master) as ReadStream & Duplex;
     const stdout = new PassThrough();
     terminal.on('data', (data: Buffer) => {
@@ -137,12 +138,13 @@ export class ContainerTransport implements Transport {
       stdout,
       stderr: Readable.from([]),
       resize: (cols, rows) => {
-        if (open) resizeTerminal(master, { width: cols, height: rows });
+        if (open) resizeTerminal(kept, { width: cols, height: rows });
       },
       signal: signaller(command.pid),
       exited: command.exited.then(async (status) => {
         await drained(stdout);
         open = false;
+        closeSync(kept);
         terminal.destroy();
         return execResult(status);
       }),

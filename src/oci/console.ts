@@ -3,7 +3,7 @@ import { ReadStream } from 'node:tty';
 import { TsvError } from '../model/errors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { syscall, trySyscall, withBytes } from '../sys/libc.ts';
-import { resizeTerminal } from '../sys/terminal.ts';
+import { keepTerminal, resizeTerminal } from '../sys/terminal.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -56,7 +56,8 @@ export function receiveTerminal(socket: number): number {
  */
 export function proxyTerminal(master: number): () => Promise<void> {
   const { stdin, stdout } = process;
-  const resize = () => resizeTerminal(master, { width: stdout.columns || 80, height: stdout.rows || 24 });
+  const kept = keepTerminal(master);
+  const resize = () => resizeTerminal(kept, { width: stdout.columns || 80, height: stdout.rows || 24 });
   resize();
   const terminal = new ReadStream(master) as ReadStream & NodeJS.WritableStream;
   terminal.on('data', (data: Buffer) => {
@@ -80,5 +81,6 @@ export function proxyTerminal(master: number): () => Promise<void> {
     stdout.off('resize', resize);
     if (stdin.isTTY) stdin.setRawMode(false);
     terminal.destroy();
+    closeSync(kept);
   };
 }

@@ -21,3 +21,12 @@ export function openPeer(master: number): number {
 export function resizeTerminal(master: number, size: { readonly width: number; readonly height: number }): void {
   withBytes(windowSize(size), (address) => syscall('ioctl', 'resizing a terminal', master, TIOC.SWINSZ, address));
 }
+
+/**
+ * The same master once more, to be closed when the command has ended. It may close its own ends a moment before that: with
+ * the last master closed too, the kernel would hang the terminal up, and kill what was about to end well (SIGHUP).
+ */
+export function keepTerminal(master: number): number {
+  const F_DUPFD_CLOEXEC = 1030;
+  return syscall('fcntl', 'keeping a terminal', master, F_DUPFD_CLOEXEC, 0);
+}

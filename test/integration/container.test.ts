@@ -654,6 +654,14 @@ describe('exec', () => {
     expect(await onTerminal(['sh', '-c', 'echo ready; exec cat'], 'text\r\x04', 'ready')).toEqual({ code: 0 });
   });
 
+  test('is not hung up when it closes its terminal before it ends', async () => {
+    const container = await debian();
+    const argv = ['sh', '-c', 'exec 0<&- 1>&- 2>&-; sleep 0.2; exit 7'];
+    const session = await (await container.transport()).exec({ argv, pty: { cols: 80, rows: 24, term: 'xterm' } });
+    session.stdout.resume();
+    expect(await session.exited).toEqual({ code: 7 });
+  });
+
   test('S6 takes no terminal from a container that put something else in its place', async () => {
     const container = await temporary();
     await container.sh(

@@ -200,6 +200,11 @@ describe('a terminal', () => {
     expect(code).toBe(5);
   });
 
+  test('that the process has left before its end kills it not', async () => {
+    const box = ociHost().container('echo ready; exec 0<&- 1>&- 2>&-; sleep 0.2; exit 5', terminal);
+    expect((await box.host.startOnTerminal(box.args('run')).result).code).toBe(5);
+  });
+
   test('of exec passes Ctrl-C on', async () => {
     const box = ociHost().container();
     await box.ok('run --detach');

@@ -25,7 +25,7 @@ import {
   startTsv,
   startTsvOnTerminal,
 } from './cli.ts';
-import { readProcess } from './host-processes.ts';
+import { read, readProcess } from './host-processes.ts';
 import { expectNoLeaks, takeSnapshot } from './leaks.ts';
 
 /** `example:NAME`, or the files of a project by path. A project name is made unique: others work on this machine too. */
@@ -119,9 +119,9 @@ export class Fixture {
 
   /** `.ts-vm/state.json` as it is now. */
   state(): State | undefined {
-    const file = join(this.dir, '.ts-vm', 'state.json');
-    if (!existsSync(file)) return undefined;
-    const state = JSON.parse(readFileSync(file, 'utf8')) as State;
+    const text = read(join(this.dir, '.ts-vm', 'state.json'));
+    if (text === '') return undefined;
+    const state = JSON.parse(text) as State;
     this.projectIds.add(state.projectId);
     this.names.add(state.projectName);
     return state;
@@ -142,9 +142,9 @@ export class Fixture {
 
   /** Pid of the project's agent; undefined when none runs. */
   agentPid(): number | undefined {
-    const file = join(this.dir, '.ts-vm', 'lock.holder');
-    if (!existsSync(file)) return undefined;
-    const { pid, startTime } = JSON.parse(readFileSync(file, 'utf8')) as { pid: number; startTime: string };
+    const text = read(join(this.dir, '.ts-vm', 'lock.holder'));
+    if (text === '') return undefined;
+    const { pid, startTime } = JSON.parse(text) as { pid: number; startTime: string };
     return readProcess(pid)?.startTime === startTime ? pid : undefined;
   }
 

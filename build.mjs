@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import standaloneCode from 'ajv/dist/standalone/index.js';
@@ -43,6 +44,8 @@ const compiledSchema = {
 
 /** Loaded with the command itself; everything else that it imports dynamically is a file of its own. */
 const inline = ['status', 'exec', 'ssh', 'ssh-proxy', 'port'].map((name) => `src/cli/commands/${name}.ts`);
+/** Asked for by many commands, and with the YAML parser the largest part: kept compiled like the command itself. */
+const tsfileReader = 'src/config/index.ts';
 const parts = new Map();
 const separateParts = {
   name: 'separate-parts',
@@ -52,6 +55,7 @@ const separateParts = {
       const found = await resolve(path, { kind, resolveDir, pluginData: 'own' });
       const source = relative('.', found.path);
       if (inline.includes(source)) return found;
+      if (source === tsfileReader) return { path: './config.cjs', external: true };
       const name = source
         .replace(/^src\//, '')
         .replace(/\.ts$/, '')
@@ -59,6 +63,16 @@ const separateParts = {
       parts.set(name, source);
       return { path: `./parts/${name}.js`, external: true };
     });
+  },
+};
+
+/** Parts share one reader of the Tsfile with the command. */
+const sharedReader = {
+  name: 'shared-reader',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/config\/index\.ts$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path: '../config.cjs', external: true } : undefined,
+    );
   },
 };
 
@@ -87,7 +101,11 @@ const program = {
 };
 await build({ ...program, entryPoints: { command: 'src/main.ts' }, plugins: [separateParts, lateChildProcess] });
 // All of it in one file: its process runs once for each container.
-await build({ ...program, entryPoints: { oci: 'src/oci-main.ts' }, plugins: [compiledSchema] });
+await build({
+  ...program,
+  entryPoints: { oci: 'src/oci-main.ts', 'config-code': tsfileReader },
+  plugins: [compiledSchema],
+});
 await build({
   ...common,
   outdir: 'dist/parts',
@@ -101,30 +119,41 @@ await build({
     'sockets-worker': 'src/net/sockets-worker.ts',
     ...Object.fromEntries(parts),
   },
-  plugins: [compiledSchema],
+  plugins: [sharedReader, compiledSchema],
   splitting: true,
   chunkNames: 'shared-[hash]',
 });
 writeFileSync('dist/package.json', '{ "type": "commonjs" }\n');
 writeFileSync('dist/parts/package.json', '{ "type": "module" }\n');
+copyFileSync('src/cached.cjs', 'dist/cached.cjs');
 for (const [name, source] of Object.entries({ 'tsv.js': 'start.cjs', 'tsv-oci.js': 'start-oci.cjs' })) {
   copyFileSync(`src/${source}`, `dist/${name}`);
   chmodSync(`dist/${name}`, 0o755);
 }
 const command = readFileSync('dist/command.cjs', 'utf8');
-writeFileSync('dist/command.cjs', command.replaceAll('import("./parts/', 'importPart("./parts/'));
-writeCodeCache('command');
-writeCodeCache('oci', 'oci');
+writeFileSync('dist/command.cjs', command.replaceAll(/import\("\.\/(?=parts\/|config\.cjs)/g, 'importPart("./'));
+writeCodeCache('command', "require('./tsv.js')");
+writeCodeCache('oci', "require('./tsv.js')", 'oci');
+writeCodeCache('config-code', "require('./cached.cjs').run('config-code')");
+// By name: an ES module that imports this finds what it exports by reading it.
+const { run } = createRequire(import.meta.url)('./dist/cached.cjs');
+writeFileSync(
+  'dist/config.cjs',
+  `const code = require('./cached.cjs').run('config-code');\n${Object.keys(run('config-code'))
+    .map((name) => `exports.${name} = code.${name};\n`)
+    .join('')}`,
+);
 
-/** A program's compiled code, all functions of it, for the Node that builds; another version passes over it. */
-function writeCodeCache(name, ...words) {
+/** A bundle's compiled code, all functions of it, for the Node that builds; another version passes over it. */
+function writeCodeCache(name, start, ...words) {
   const cache = resolve(`dist/${name}-${process.version}.cache`);
   const code = `
     const { setFlagsFromString } = require('node:v8');
+    const require_ = require('node:module').createRequire(${JSON.stringify(resolve('dist/build.js'))});
     setFlagsFromString('--no-lazy');
     process.argv = [process.execPath, 'tsv', ...${JSON.stringify([...words, '--version'])}];
-    const script = require(${JSON.stringify(resolve('dist/tsv.js'))});
+    (function (require) { ${start} })(require_);
     setFlagsFromString('--lazy'); // the flags are part of what has to match
-    require('node:fs').writeFileSync(${JSON.stringify(cache)}, script.createCachedData());`;
+    require('node:fs').writeFileSync(${JSON.stringify(cache)}, require_('./cached.cjs').scripts[${JSON.stringify(name)}].createCachedData());`;
   execFileSync(process.execPath, ['-e', code], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

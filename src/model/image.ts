@@ -6,6 +6,12 @@
 /** `sha256:` or `sha512:` and its lower-case hex; nothing else is a digest here, so it is safe in a path. */
 export type Digest = `sha256:${string}` | `sha512:${string}`;
 
+/** image-spec, descriptor.md: the registered algorithms with the lengths of their hex. */
+const digestForm = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
+
+/** Whether `value` is a digest, and so nothing that could lead out of a folder. */
+export const isDigest = (value: unknown): value is Digest => typeof value === 'string' && digestForm.test(value);
+
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;

@@ -1,5 +1,6 @@
 import { syscall, trySyscall } from './libc.ts';
 
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
@@ -11,4 +12,9 @@ export function lockExclusive(fd: number): void {
 /** flock(2) without waiting. false: somebody holds it. */
 export function tryLockExclusive(fd: number): boolean {
   return trySyscall('flock', fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** The same together with others who share it. false: somebody holds it alone. */
+export function tryLockShared(fd: number): boolean {
+  return trySyscall('flock', fd, LOCK_SH | LOCK_NB) === 0;
 }

@@ -1,0 +1,139 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest';
+import { descriptorOf, filesOf } from '../support/content.ts';
+import { fileServer, type Manners, someBytes } from '../support/file-server.ts';
+import { buildIngest, startIngest } from '../support/ingest-process.ts';
+import { isRoot } from '../support/root.ts';
+
+/** A content store on a file system of 4 MiB that really fills up. */
+const MiB = 1024 * 1024;
+const file = someBytes(3 * MiB);
+const descriptor = descriptorOf(file);
+const partial = `partial/sha256-${descriptor.digest.slice(7)}`;
+
+let folder: string;
+let program: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tsv-full-'));
+  program = await buildIngest(folder);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface SmallDisk {
+  /** As this process sees it. */
+  readonly path: string;
+  /** As seen by what runs behind {@link enter}. */
+  readonly inside: string;
+  readonly enter: readonly string[];
+}
+
+/** A tmpfs of 4 MiB in a mount namespace that ends with the test. */
+async function smallDisk(context: TestContext): Promise<SmallDisk> {
+  const inside = mkdtempSync(join(folder, 'disk-'));
+  const namespaces = isRoot ? ['--mount'] : ['--user', '--map-root-user', '--mount'];
+  const script = 'mount -t tmpfs -o size=4m,mode=0700 tmpfs "$0" && echo ready && read -r _';
+  if (spawnSync('unshare', [...namespaces, 'true']).status !== 0) return context.skip('no mount namespaces here');
+  const holder = spawn('unshare', [...namespaces, 'sh', '-c', script, inside], { stdio: ['pipe', 'pipe', 'inherit'] });
+  onTestFinished(async () => {
+    holder.stdin.end();
+    if (holder.exitCode === null) await once(holder, 'close');
+  });
+  await once(holder.stdout, 'data');
+  const enter = [
+    'nsenter',
+    `--target=${holder.pid}`,
+    ...(isRoot ? [] : ['--user', '--preserve-credentials']),
+    '--mount',
+  ];
+  return { path: `/proc/${holder.pid}/root${inside}`, inside, enter };
+}
+
+async function ingest(disk: SmallDisk, url: string, wanted = descriptor) {
+  mkdirSync(join(disk.path, 'images'), { recursive: true });
+  return startIngest([...disk.enter, process.execPath, program], join(disk.inside, 'images'), url, wanted);
+}
+
+/** Takes all room but `left` bytes. */
+function fill(disk: SmallDisk, left: number): void {
+  const { bavail, bsize } = statfsSync(disk.path);
+  const fd = openSync(join(disk.path, 'filler'), 'w');
+  writeSync(fd, Buffer.alloc(bavail * bsize - left));
+  closeSync(fd);
+}
+
+describe('a full disk', () => {
+  test('is told before a download that cannot fit', async (context) => {
+    const disk = await smallDisk(context);
+    const server = await fileServer(file);
+    fill(disk, 1 * MiB);
+    const { ended } = await ingest(disk, server.url);
+    expect(await ended).toMatch(/^TSV_STORE there is no room for .*it needs 3072 KiB.*\d+ KiB free/);
+    expect(server.requests).toEqual([]);
+    expect(filesOf(join(disk.path, 'images'))).toEqual([]);
+  });
+
+  /** Fills the disk when 1 MiB has come, and then lets the rest come. */
+  async function fillsMeanwhile(context: TestContext, manners: Manners) {
+    const disk = await smallDisk(context);
+    const server = await fileServer(file, {
+      ...manners,
+      dropAfter: (index) => (index === 0 ? 1.5 * MiB : undefined),
+      status: (index) => {
+        if (index === 1) fill(disk, 512 * 1024);
+        return undefined;
+      },
+    });
+    const { ended } = await ingest(disk, server.url);
+    return { disk, server, last: await ended };
+  }
+
+  test('in the middle of a download is told, and what has come is gone on with when there is room', async (context) => {
+    const { disk, server, last } = await fillsMeanwhile(context, {});
+    expect(last).toMatch(/^TSV_STORE the blob sha256:\w+ could not be stored: the disk is full .*KiB free/);
+    expect(filesOf(join(disk.path, 'images'))).toEqual([partial, `${partial}.json`]);
+    rmSync(join(disk.path, 'filler'));
+    const before = server.requests.length;
+    const again = await ingest(disk, server.url);
+    expect(await again.ended).toBe('done');
+    expect(server.requests).toHaveLength(before + 1);
+    expect(server.requests[before]?.headers.range).toMatch(/^bytes=[1-9]\d*-$/);
+    expect(readFileSync(join(disk.path, 'images/blobs/sha256', descriptor.digest.slice(7))).equals(file)).toBe(true);
+  });
+
+  test('in the middle of a download from a server without ranges leaves nothing', async (context) => {
+    const { disk, last } = await fillsMeanwhile(context, { ranges: () => false });
+    expect(last).toMatch(/^TSV_STORE .*the disk is full/);
+    expect(filesOf(join(disk.path, 'images'))).toEqual([]);
+    expect(readdirSync(join(disk.path, 'images/blobs/sha256'))).toEqual([]);
+  });
+
+  test('that shows only when the last bytes are written leaves nothing either', async (context) => {
+    const disk = await smallDisk(context);
+    const small = file.subarray(0, 600 * 1024); // less than what is written at a time
+    const server = await fileServer(small, {
+      ranges: () => false,
+      status: (index) => {
+        if (index > 0) return undefined;
+        fill(disk, 100 * 1024);
+        return { status: 503 };
+      },
+    });
+    const { ended } = await ingest(disk, server.url, descriptorOf(small));
+    expect(await ended).toMatch(/^TSV_STORE .*the disk is full/);
+    expect(filesOf(join(disk.path, 'images'))).toEqual([]);
+  });
+});

@@ -1,0 +1,2 @@
+/** The grammar is the model's: a Tsfile is checked by it, too. */
+export * from '../../model/reference.ts';

@@ -27,7 +27,7 @@ const inside = (cwd: string, ...argv: string[]): Promise<string> =>
 describe('the container part of debian-12', () => {
   let rootfs: string;
   beforeAll(async () => {
-    rootfs = (await build('container')).rootfs ?? '';
+    rootfs = (await build('container')).layers?.[0] ?? '';
   }, 10 * minutes);
 
   it('belongs to the ids of the sandbox, with none that have no name', async () => {

@@ -14,14 +14,14 @@ const builderVersion = 1;
  */
 export function partDigest(recipe: Recipe, kind: BoxKind, map: UserMap, apt: HostApt): string {
   const { suite, user, container, vm } = recipe;
-  const base = sha256([builderVersion, suite, user, container, folder(join(recipe.dir, 'container')), map, apt]);
-  return kind === 'container' ? base : sha256([base, vm, folder(join(recipe.dir, 'vm'))]);
+  const base = sha256([builderVersion, suite, user, container, folderDigests(join(recipe.dir, 'container')), map, apt]);
+  return kind === 'container' ? base : sha256([base, vm, folderDigests(join(recipe.dir, 'vm'))]);
 }
 
 const sha256 = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex');
 
 /** Every file below `dir` with the sha256 of its bytes; modes do not count, the builder sets them. */
-function folder(dir: string): [path: string, digest: string][] {
+export function folderDigests(dir: string): [path: string, digest: string][] {
   return readdirSync(dir, { recursive: true, withFileTypes: true })
     .filter((entry) => !entry.isDirectory())
     .map((entry): [string, string] => {

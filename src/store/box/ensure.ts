@@ -15,6 +15,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { TsvError } from '../../model/errors.ts';
 import type { BoxRef } from '../../model/provider.ts';
 import type { UserMap } from '../../sys/userns.ts';
+import { removeTree } from '../remove-tree.ts';
 import { type BuildContext, buildContainerPart, buildVmPart, finishPart, insideWorkshop } from './build.ts';
 import { partDigest } from './digest.ts';
 import { type HostApt, readHostApt } from './host-apt.ts';
@@ -22,7 +23,6 @@ import { partFiles, partPaths } from './layout.ts';
 import { withLock } from './lock.ts';
 import { boxRef, type PartMetadata, readMetadata } from './metadata.ts';
 import { type BoxKind, type Recipe, readRecipe } from './recipe.ts';
-import { removeTree } from './remove-tree.ts';
 import { requirePrograms } from './requirements.ts';
 import { withWorkshop } from './workshop.ts';
 
@@ -80,8 +80,9 @@ async function ensurePart(recipe: Recipe, apt: HostApt, options: EnsureOptions):
       await withWorkshop({ map, dir: paths.boxDir, logFile: paths.log, signal }, async (workshop) => {
         const inside = insideWorkshop(basename(target));
         const context: BuildContext = { recipe, apt, map, workshop, target, inside, progress };
-        if (base?.rootfs === undefined) await buildContainerPart(context);
-        else await buildVmPart(context, insideWorkshop(relative(paths.boxDir, base.rootfs)));
+        const [rootfs] = base?.layers ?? [];
+        if (rootfs === undefined) await buildContainerPart(context);
+        else await buildVmPart(context, insideWorkshop(relative(paths.boxDir, rootfs)));
         writeMetadata(target, partMetadata(recipe, kind, digest, await finishPart(context)));
       });
       renameSync(target, final);

@@ -4,7 +4,8 @@ import { partDigest } from './digest.ts';
 import { readHostApt } from './host-apt.ts';
 import { partPaths } from './layout.ts';
 import { readMetadata } from './metadata.ts';
-import { type BoxKind, readRecipe, recipeNames } from './recipe.ts';
+import { recipeNames } from './names.ts';
+import { type BoxKind, readRecipe } from './recipe.ts';
 
 export interface BoxListing {
   readonly name: string;

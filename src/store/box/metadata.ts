@@ -56,7 +56,7 @@ export function parseMetadata(text: string, file: string): PartMetadata {
 /** The box as a provider sees it. */
 export function boxRef(dir: string, metadata: PartMetadata): BoxRef {
   const { name, digest, user, vm } = metadata;
-  if (vm === undefined) return { name, digest, user, rootfs: join(dir, partFiles.rootfs) };
+  if (vm === undefined) return { name, digest, user, layers: [join(dir, partFiles.rootfs)] };
   return {
     name,
     digest,

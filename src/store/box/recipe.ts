@@ -1,7 +1,8 @@
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { TsvError } from '../../model/errors.ts';
+import { boxName, isFile, recipeNames } from './names.ts';
 
 export type BoxKind = 'container' | 'vm';
 
@@ -19,23 +20,6 @@ export interface Recipe {
     | { readonly packages: readonly string[]; readonly diskBytes: number; readonly cmdline: string }
     | undefined;
 }
-
-/** What a box may be called: it becomes part of a path. */
-export const boxName = /^[a-z0-9][a-z0-9.-]*$/;
-
-/** Names of the recipes in `boxesDir`, sorted; none when there is no such folder. */
-export function recipeNames(boxesDir: string): string[] {
-  let names: string[];
-  try {
-    names = readdirSync(boxesDir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-  return names.filter((name) => boxName.test(name) && isFile(join(boxesDir, name, 'box.yaml'))).sort();
-}
-
-const isFile = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
 
 /**
  * Reads `boxesDir/name/box.yaml`.

@@ -6,8 +6,9 @@ import { partDigest } from '../../../src/store/box/digest.ts';
 import type { HostApt } from '../../../src/store/box/host-apt.ts';
 import { partPaths } from '../../../src/store/box/layout.ts';
 import { boxRef, type PartMetadata, parseMetadata, readMetadata } from '../../../src/store/box/metadata.ts';
+import { recipeNames } from '../../../src/store/box/names.ts';
 import { packageProgress } from '../../../src/store/box/progress.ts';
-import { parseRecipe, readRecipe, recipeNames } from '../../../src/store/box/recipe.ts';
+import { parseRecipe, readRecipe } from '../../../src/store/box/recipe.ts';
 import { requirePrograms } from '../../../src/store/box/requirements.ts';
 import type { UserMap } from '../../../src/sys/userns.ts';
 

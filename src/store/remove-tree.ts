@@ -1,5 +1,5 @@
-import { mustRun } from '../../sys/command.ts';
-import { enterPrefix, startHolder, type UserMap } from '../../sys/userns.ts';
+import { mustRun } from '../sys/command.ts';
+import { enterPrefix, startHolder, type UserMap } from '../sys/userns.ts';
 
 /**
  * Removes a folder whose content belongs to the sandbox's ids. Already gone is success. Root may remove such files as
@@ -7,7 +7,7 @@ import { enterPrefix, startHolder, type UserMap } from '../../sys/userns.ts';
  */
 export async function removeTree(path: string, map: UserMap): Promise<void> {
   const remove = ['rm', '-rf', '--one-file-system', '--', path];
-  const failure = { code: 'TSV_BOX_BUILD' as const, message: `${path} could not be removed` };
+  const failure = { code: 'TSV_STORE' as const, message: `${path} could not be removed` };
   if (map.rooted) {
     await mustRun(remove, failure);
     return;

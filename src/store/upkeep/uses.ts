@@ -1,0 +1,28 @@
+import type { Digest } from '../../model/image.ts';
+
+/** A machine that exists, and what it was made from. */
+export interface MachineUse {
+  readonly machine: string;
+  /** Absolute. */
+  readonly projectDir: string;
+  readonly running: boolean;
+  /** Of an image: a {@link Digest}; of a box: hex digits. */
+  readonly digest: string;
+}
+
+/** All that the projects of this user want from the store. */
+export interface Uses {
+  readonly machines: readonly MachineUse[];
+  /** Of Tsfiles: images in full. */
+  readonly references: ReadonlySet<string>;
+  /** Of lock files. */
+  readonly pinned: ReadonlySet<Digest>;
+  /** Of Tsfiles: names of boxes. */
+  readonly boxes: ReadonlySet<string>;
+  /** Projects whose Tsfile or lock file cannot be read, and why: what they may want is kept. */
+  readonly unreadable: readonly { readonly projectDir: string; readonly why: string }[];
+}
+
+/** For people: `web of /home/me/shop (running)`. */
+export const useText = ({ machine, projectDir, running }: MachineUse): string =>
+  `${machine} of ${projectDir}${running ? ' (running)' : ''}`;

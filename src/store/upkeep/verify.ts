@@ -1,0 +1,103 @@
+import { existsSync } from 'node:fs';
+import type { Digest } from '../../model/image.ts';
+import type { UserMap } from '../../sys/userns.ts';
+import { ContentStore } from '../content/store.ts';
+import { progressTeller } from '../download/progress.ts';
+import { imagesFolder } from '../image/layout.ts';
+import type { NamedImage } from '../image/names.ts';
+import { familiarText } from '../image/names.ts';
+import { readImage } from '../image/read.ts';
+import { takeInventory } from './inventory.ts';
+
+export interface Problem {
+  /** What is wrong, with the names of what it concerns. */
+  readonly text: string;
+  /** The command that mends it. */
+  readonly mend: string;
+}
+
+export interface Verification {
+  readonly blobs: number;
+  readonly bytes: number;
+  readonly layers: number;
+  readonly images: number;
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Hashes every blob, and looks whether every name leads to a whole image and every unpacked layer is complete. A blob with
+ * other bytes than its digest says is removed: nothing can use it, and a pull brings it back only when it is gone.
+ */
+export async function verifyStore(
+  store: string,
+  map: UserMap,
+  options: { readonly signal: AbortSignal; progress(text: string): void },
+): Promise<Verification> {
+  const images = imagesFolder(store);
+  if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, problems: [] };
+  const content = ContentStore.open(images);
+  const total = content.list().reduce((sum, blob) => sum + blob.bytes, 0);
+  const damaged = new Set<Digest>();
+  const tell = progressTeller();
+  let blobs = 0;
+  let bytes = 0;
+  for await (const blob of content.verify(options.signal)) {
+    blobs += 1;
+    bytes += blob.bytes;
+    options.progress(tell(bytes, total));
+    if (blob.ok) continue;
+    damaged.add(blob.digest);
+    content.remove(blob.digest);
+  }
+  const inventory = takeInventory(store, map);
+  const unpacked = new Set(inventory.layers.filter(({ complete }) => complete).map(({ diffId }) => diffId));
+  const explained = new Set<Digest>();
+  const problems = inventory.names.flatMap((name) => nameProblems(content, name, damaged, unpacked, explained));
+  return {
+    blobs,
+    bytes,
+    layers: inventory.layers.length,
+    images: inventory.names.length,
+    problems: [
+      ...problems,
+      ...[...damaged]
+        .filter((digest) => !explained.has(digest))
+        .map((digest) => ({ text: `${digest}: other bytes; removed, no name needs it`, mend: 'nothing to do' })),
+      ...inventory.layers
+        .filter(({ complete }) => !complete)
+        .map(({ path }) => ({ text: `${path}: the unpacked layer is not complete`, mend: 'tsv store gc' })),
+    ],
+  };
+}
+
+function nameProblems(
+  content: ContentStore,
+  entry: NamedImage,
+  damaged: ReadonlySet<Digest>,
+  unpacked: ReadonlySet<Digest>,
+  explained: Set<Digest>,
+): Problem[] {
+  const shown = entry.reference === undefined ? entry.descriptor.digest : familiarText(entry.reference);
+  const mend =
+    entry.reference === undefined ? 'load its archive again' : `tsv image pull ${shown}   (or load its archive again)`;
+  const tell = (digest: Digest, what: string): Problem => {
+    explained.add(digest);
+    const why = damaged.has(digest) ? 'had other bytes than its digest says, and was removed' : 'is missing';
+    return { text: `${shown}: ${what} ${why}: ${digest}`, mend };
+  };
+  const { digest } = entry.descriptor;
+  if (damaged.has(digest) || !content.has(entry.descriptor)) return [tell(digest, 'its manifest')];
+  try {
+    const documents = readImage(content, entry.descriptor);
+    if (documents === undefined) return [{ text: `${shown}: its config is missing or damaged`, mend }];
+    const { manifest, config } = documents;
+    return [
+      ...manifest.layers.filter((layer) => !content.has(layer)).map((layer) => tell(layer.digest, 'a layer')),
+      ...[...new Set(config.diffIds)]
+        .filter((diffId) => !unpacked.has(diffId))
+        .map((diffId) => ({ text: `${shown}: a layer is not unpacked: ${diffId}`, mend })),
+    ];
+  } catch (error) {
+    return [{ text: `${shown}: ${(error as Error).message}`, mend }];
+  }
+}

@@ -1,9 +1,12 @@
+import type { ContainerDefaults } from '../../src/model/image.ts';
 import { type Device, type Isolation, isolationOf, type Ulimit } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
 import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
+import { containerProcess } from './process.ts';
+import type { Volume } from './volumes.ts';
 
 /** Capabilities of a container's root: what package installation and servers need, and nothing that reaches the host. */
 export const usualCapabilities: readonly string[] = [
@@ -57,6 +60,9 @@ export interface ConfigHost {
   readonly seccomp: OciSeccomp | undefined;
   /** For the machine's devices. */
   readonly devices: readonly OciDeviceRule[];
+  /** What the machine's image says; absent: it has none. */
+  readonly image?: ContainerDefaults;
+  readonly volumes?: readonly Volume[];
 }
 
 /** The bundle's config.json for a machine of a Tsfile. Pure. */
@@ -66,30 +72,38 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
   const mapping = host.ids.map((range) => ({ containerID: range.inside, hostID: range.outside, size: range.count }));
   const capabilities = capabilitiesOf(isolation, host.lastCapability);
   const seccomp = machineSeccomp(isolation, capabilities, host.seccomp);
+  const { args, env, workdir } = containerProcess(machine, host.image);
   const environment: Record<string, string> = {
     PATH: defaultPath,
     HOME: host.user.home,
-    LANG: 'C.UTF-8',
+    // What an image was made for is what Docker gives it.
+    ...(host.image === undefined ? { LANG: 'C.UTF-8' } : { HOSTNAME: machine.hostname }),
     container: 'tsv',
-    ...machine.env,
+    ...env,
   };
+  const sysctls = { ...(host.image === undefined ? {} : imageSysctls), ...isolation.sysctls };
   return {
     ociVersion: '1.2.0',
     hostname: machine.hostname,
     root: { path: 'rootfs', readonly: isolation.readOnly },
     process: {
       terminal: false,
-      user: { uid: host.user.uid, gid: host.user.gid, additionalGids: host.user.groups, umask: 0o22 },
-      args: machine.command ?? [],
+      user: { uid: host.user.uid, gid: host.user.gid, additionalGids: groupsOf(host), umask: 0o22 },
+      args,
       env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
-      cwd: isolation.workdir,
+      cwd: workdir,
       capabilities: capabilitySets(capabilities, host.user.uid),
       noNewPrivileges: !isolation.privileged,
       rlimits: isolation.ulimits.map(rlimit),
     },
     mounts: [
       ...kernelMounts(isolation),
-      ...[...tmpfsMounts(isolation), ...deviceMounts(isolation.devices), ...shareMounts(context)].toSorted(byDepth),
+      ...[
+        ...tmpfsMounts(isolation),
+        ...deviceMounts(isolation.devices),
+        ...shareMounts(context),
+        ...volumeMounts(host.volumes ?? []),
+      ].toSorted(byDepth),
     ],
     linux: {
       namespaces: (['user', 'mount', 'pid', 'network', 'uts', 'ipc', 'cgroup', 'time'] as const).map((type) => ({
@@ -105,13 +119,20 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
         pids: { limit: machine.pids },
         devices: host.devices,
       },
-      ...(Object.keys(isolation.sysctls).length === 0 ? {} : { sysctl: isolation.sysctls }),
+      ...(Object.keys(sysctls).length === 0 ? {} : { sysctl: sysctls }),
       ...(seccomp === undefined ? {} : { seccomp }),
       maskedPaths: isolation.privileged ? [] : maskedPaths,
       readonlyPaths: isolation.privileged ? [] : readonlyPaths,
     },
   };
 }
+
+/** With the own one among them, as Docker has it: what that group may not do, nobody may by leaving it. */
+const groupsOf = ({ user, image }: ConfigHost): readonly number[] =>
+  image === undefined ? user.groups : [...new Set([user.gid, ...user.groups])];
+
+/** Images count on it: Docker lets each user of a container listen on each port. */
+const imageSysctls = { 'net.ipv4.ip_unprivileged_port_start': '0' };
 
 /** A command that is run in a machine besides its first process: with the same fences. */
 export function commandProcess(
@@ -219,6 +240,14 @@ const shareMounts = ({ machine }: MachineContext): OciMount[] =>
     type: 'bind',
     source: share.host,
     options: ['rbind', 'rnosuid', 'rnodev', ...(share.readonly ? ['rro'] : [])],
+  }));
+
+const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>
+  volumes.map(({ path, folder }) => ({
+    destination: path,
+    type: 'bind',
+    source: folder,
+    options: ['bind', 'nosuid', 'nodev'],
   }));
 
 /** What is mounted below another mount comes after it. */

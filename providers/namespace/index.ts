@@ -2,9 +2,12 @@ import {
   chownSync,
   closeSync,
   existsSync,
+  fchmodSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -25,18 +28,23 @@ import { isolationOf } from '../../src/model/project.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
 import type { Observed } from '../../src/model/state.ts';
 import { createContainer, lastCapability } from '../../src/oci/create.ts';
-import { readBelow } from '../../src/oci/open.ts';
+import { readLayers } from '../../src/oci/layers.ts';
 import type { OciConfig, OciDeviceRule } from '../../src/oci/spec.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
+import { pipe } from '../../src/sys/fork.ts';
+import { startLogger } from '../../src/sys/logger.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
+import { lowerLayers } from './lower.ts';
+import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
 import { ContainerTransport } from './transport.ts';
+import { ensureVolumes, type Volume, volumeOf } from './volumes.ts';
 
 export interface NamespaceProviderOptions {
   readonly map: UserMap;
@@ -47,6 +55,7 @@ export interface NamespaceProviderOptions {
   dial(netns: string, port: number): Promise<Duplex>;
 }
 
+const SIGTERM = 15;
 const SIGKILL = 9;
 const O_APPEND = 0o2000;
 
@@ -62,26 +71,25 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     if (range === undefined) throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
     return range.outside + id - range.inside;
   };
+  /** By a machine's folder: the end of what writes its console.log. */
+  const loggers = new Map<string, Promise<unknown>>();
   const cgroupOf = (context: MachineContext): Cgroup => placeMachine(layout, context);
+
+  const volumesOf = ({ machine, dir, box }: MachineContext): Volume[] =>
+    volumePaths(machine, box.defaults).map((path) => volumeOf(dir, path));
 
   /** What the image and the host say about a machine, for its configuration. */
   const configOf = (context: MachineContext): OciConfig => {
     const { machine, dir, box } = context;
     const isolation = isolationOf(machine);
-    const layers = [join(dir, 'upper'), ...(box.rootfs === undefined ? [] : [box.rootfs])];
-    const file = (path: string) => {
-      for (const layer of layers) {
-        const text = readBelow(layer, path);
-        if (text !== undefined) return text;
-      }
-      return '';
-    };
-    const { user, group } = isolation.user;
-    const spec = group === undefined ? `${user}` : `${user}:${group}`;
+    const layers = [join(dir, 'upper'), ...(box.layers ?? [])];
+    const file = (path: string) => readLayers(layers, path) ?? '';
+    const { user } = containerProcess(machine, box.defaults);
     return containerConfig(context, {
       ids,
       lastCapability: lastCapability(),
-      user: lookUpUser(file('/etc/passwd'), file('/etc/group'), spec),
+      user: lookUpUser(file('/etc/passwd'), file('/etc/group'), user),
+      ...(box.defaults === undefined ? {} : { image: box.defaults, volumes: volumesOf(context) }),
       seccomp:
         typeof isolation.seccomp === 'string'
           ? undefined
@@ -90,15 +98,54 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     });
   };
 
+  /**
+   * What a container's output goes to: a pipe, so that its processes can open /dev/stdout again, whoever they have become,
+   * and none can cut off what is in the log. A container that runs nothing but the init prints nothing.
+   */
+  const openOutput = ({ dir, projectName }: MachineContext, args: readonly string[]): Output => {
+    const log = openSync(join(dir, 'console.log'), O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW, 0o600);
+    if (args.length === 0) return { fd: log, ready: Promise.resolve() };
+    const [reading, writing] = pipe();
+    try {
+      fchmodSync(writing, 0o622);
+      const { started, gone } = startLogger(reading, log, `tsv:${projectName}`);
+      const done = gone.then(() => {
+        if (loggers.get(dir) === done) loggers.delete(dir);
+      });
+      loggers.set(dir, done);
+      return { fd: writing, ready: started };
+    } catch (error) {
+      closeSync(writing);
+      throw error;
+    } finally {
+      closeSync(reading);
+      closeSync(log);
+    }
+  };
+
+  /** With what it printed last, where it has ended by itself. */
+  const notRunning = async ({ machine: { name }, process, dir }: MachineContext): Promise<TsvError> => {
+    if (process === undefined)
+      return new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+    await loggers.get(dir);
+    return new TsvError('TSV_NOT_RUNNING', `${name} has ended`, {
+      details: lastLines(join(dir, 'console.log')),
+      hint: `tsv logs ${name}`,
+    });
+  };
+
   const stop = async (context: MachineContext, force: boolean): Promise<void> => {
     const { process } = context;
     if (isAlive(process)) {
       const gone = waitExit(process.pid);
-      if (!force && signalProcess(process, isolationOf(context.machine).stopSignal))
+      // As it was when the machine was made: it can be stopped without its image.
+      const remembered = imageMemory(context)?.stopSignal;
+      if (!force && signalProcess(process, isolationOf(context.machine).stopSignal ?? remembered ?? SIGTERM))
         await within(gone, context.machine.stopTimeoutMs);
       signalProcess(process, SIGKILL);
       await gone;
     }
+    await loggers.get(context.dir);
     await removeCgroup(cgroupOf(context), { parents: true });
   };
 
@@ -147,43 +194,66 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       }
       const identityDir = join(context.dir, 'identity');
       const identity = ensureIdentity(identityDir, `tsv ${context.projectName}/${context.machine.name}`);
-      return { identityFile: loginKeyFile(identityDir), hostKey: identity.host.publicKey };
+      const { defaults } = context.box;
+      return {
+        identityFile: loginKeyFile(identityDir),
+        hostKey: identity.host.publicKey,
+        ...(defaults === undefined
+          ? {}
+          : {
+              image: {
+                stopSignal: stopSignalOf(context.machine, defaults),
+                exposedPorts: defaults.exposedPorts,
+                labels: defaults.labels,
+              } satisfies ImageMemory,
+            }),
+      };
     },
 
     async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
       if (isAlive(context.process)) return { process: context.process };
       signal.throwIfAborted();
       const { dir, machine, box } = context;
-      if (box.rootfs === undefined)
+      if (box.layers === undefined)
         throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
+      const userxattr = !map.rooted || box.defaults !== undefined;
+      const { lower, folder } = lowerLayers(dir, box.layers);
+      const layers = {
+        lower,
+        ...(folder === undefined ? {} : { folder }),
+        mountPoint: join(dir, 'rootfs'),
+        userxattr, // an image's layers have their attributes as user.overlay.*
+      };
+      const upper = join(dir, 'upper');
+      const volumes = volumesOf(context);
+      // An overlay without a place to write to needs two layers.
+      await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, idOutside(0));
+      signal.throwIfAborted();
       const config = configOf(context);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
       const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
       if (missing.length > 0)
         notice(`no limit on ${[...new Set(missing)].join(', ')}: no cgroup of one's own here (tsv doctor)`);
-      const log = openSync(join(dir, 'console.log'), O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW, 0o600);
       const stdin = openSync('/dev/null', O.RDONLY);
+      const opened = [stdin];
       try {
+        const output = openOutput(context, config.process?.args ?? []);
+        opened.push(output.fd);
         const container = await createContainer({
           name: machine.name,
           config,
           bundle: dir,
-          layers: {
-            lower: [box.rootfs],
-            upper: join(dir, 'upper'),
-            work: join(dir, 'work'),
-            mountPoint: join(dir, 'rootfs'),
-            userxattr: !map.rooted,
-          },
+          layers: { ...layers, upper, work: join(dir, 'work') },
           cgroup,
           files: networkFiles(context),
-          stdio: { stdin, stdout: log, stderr: log },
-          init: isolationOf(machine).init,
-          ...(map.rooted ? { bindMap: options.userns } : {}),
+          stdio: { stdin, stdout: output.fd, stderr: output.fd },
+          init: containerProcess(machine, box.defaults).init,
+          ...(map.rooted ? { bindMap: options.userns, unmapped: volumes.map((volume) => volume.folder) } : {}),
           connect: (pid) => options.connect(context, pid),
         });
         try {
+          await output.ready;
           // It waits: were this agent killed now, it would end.
           await record(container.process);
           await container.start();
@@ -196,8 +266,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         await removeCgroup(cgroup.cgroup, { parents: true });
         throw error;
       } finally {
-        closeSync(log);
-        closeSync(stdin);
+        for (const fd of opened) closeSync(fd);
       }
     },
 
@@ -207,25 +276,65 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
     stop: (context, { force }) => stop(context, force),
 
-    async destroy(context) {
+    async destroy(context, { keepVolumes = false } = {}) {
       await stop(context, true);
-      for (const name of ['upper', 'work', 'rootfs', 'identity', 'config.json', 'console.log'])
+      const names = ['upper', 'work', 'lower', 'rootfs', 'identity', 'config.json', 'console.log'];
+      for (const name of keepVolumes ? names : [...names, 'volumes'])
         rmSync(join(context.dir, name), { recursive: true, force: true });
     },
 
     async connect(context): Promise<Transport> {
       const { process, machine } = context;
-      if (!isAlive(process))
-        throw new TsvError('TSV_NOT_RUNNING', `${machine.name} is not running`, { hint: `tsv up ${machine.name}` });
+      if (!isAlive(process)) throw await notRunning(context);
       return new ContainerTransport({
         name: machine.name,
         process,
-        config: configOf(context),
+        config: startedConfig(context.dir) ?? configOf(context),
         cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
         dial: options.dial,
       });
     },
   };
+}
+
+/** Where a container prints to. */
+interface Output {
+  readonly fd: number;
+  /** Somebody reads it. */
+  readonly ready: Promise<void>;
+}
+
+const shownLines = 10;
+const shownBytes = 4096;
+
+/** The end of what a container printed, which is anything. */
+function lastLines(file: string): string[] {
+  const fd = openSync(file, O.RDONLY | O.NOFOLLOW);
+  try {
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(size, shownBytes));
+    readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    const lines = bytes.toString('utf8').trimEnd().split('\n').slice(-shownLines);
+    return lines.every((line) => line === '') ? ['it printed nothing'] : lines;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What `create` remembers of an image: for `stop`, and for people. */
+interface ImageMemory {
+  readonly stopSignal: number;
+  readonly exposedPorts: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+const imageMemory = ({ memory }: MachineContext): Partial<ImageMemory> | undefined =>
+  memory.image as Partial<ImageMemory> | undefined;
+
+/** What a container that runs was started with: the Tsfile's image and profiles may be others by now. */
+function startedConfig(dir: string): OciConfig | undefined {
+  const file = join(dir, 'config.json');
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as OciConfig) : undefined;
 }
 
 /** Limits that a machine has, and so the controllers whose absence is worth a word. */

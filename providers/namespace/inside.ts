@@ -1,6 +1,8 @@
+import { closeSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import { openBelow, readBelow } from '../../src/oci/open.ts';
 import type { UserIds } from '../../src/oci/privileges.ts';
+import { O } from '../../src/sys/flags.ts';
 
 /**
  * Opens a path of a running container from outside. The container may hold any symbolic link it likes: the path is
@@ -8,6 +10,16 @@ import type { UserIds } from '../../src/oci/privileges.ts';
  */
 export const openInside = (initPid: number, path: string, flags: number): number =>
   openBelow(`/proc/${initPid}/root`, path, flags);
+
+/** Homes in /etc/passwd need not be there, least of all in images of one program. */
+export function isFolderInside(initPid: number, path: string): boolean {
+  try {
+    closeSync(openInside(initPid, path, O.PATH | O.DIRECTORY));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** A small text file of the container; empty where there is none, or something else in its place. */
 export const readInside = (initPid: number, path: string): string => readBelow(`/proc/${initPid}/root`, path) ?? '';

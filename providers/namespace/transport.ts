@@ -16,7 +16,7 @@ import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
 import { keepTerminal, openPeer, resizeTerminal } from '../../src/sys/terminal.ts';
 import { commandProcess } from './config.ts';
-import { lookUpUser, openInside, readInside } from './inside.ts';
+import { isFolderInside, lookUpUser, openInside, readInside } from './inside.ts';
 import { putFile } from './put.ts';
 
 export interface ContainerTarget {
@@ -53,7 +53,7 @@ export class ContainerTransport implements Transport {
     const command = commandProcess(target.config, {
       args: request.argv,
       env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
-      cwd: request.cwd ?? user.home,
+      cwd: request.cwd ?? (isFolderInside(pid, user.home) ? user.home : '/'),
       terminal: request.pty !== undefined,
       user,
     });

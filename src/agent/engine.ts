@@ -12,7 +12,7 @@ import { Sandbox } from '../net/sandbox.ts';
 import type { StateStore } from '../state/store.ts';
 import { waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
-import { waitHealthy } from './health.ts';
+import { type Check, imageCheck, waitHealthy } from './health.ts';
 import {
   boxKey,
   chooseAddresses,
@@ -87,6 +87,9 @@ export class Engine {
       case 'box.ensure':
         wantedBox(action.box, action.kind, context);
         return;
+      case 'image.ensure':
+        wantedBox(action.image, 'container', context);
+        return;
       case 'machine.create':
         return this.create(wantedMachine(action.machine, context), context);
       case 'machine.start':
@@ -96,15 +99,11 @@ export class Engine {
       case 'machine.provision':
         return this.provision(action.machine, action.step, context);
       case 'machine.healthy':
-        return waitHealthy(
-          recordOf(this.state, action.machine).spec,
-          await this.connect(action.machine, context.signal),
-          context.signal,
-        );
+        return this.healthy(action.machine, context);
       case 'machine.stop':
         return this.stop(action.machine, context.force);
       case 'machine.destroy':
-        return this.destroy(action.machine);
+        return this.destroy(action.machine, action.keep === 'volumes');
     }
   }
 
@@ -113,7 +112,13 @@ export class Engine {
     const record = recordOf(this.state, name);
     if (!isAlive(record.process))
       throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
-    return this.transports.get(name, async () => this.provider(record).connect(this.context(name), signal));
+    return this.open(name, signal);
+  }
+
+  private open(name: string, signal: AbortSignal): Promise<Transport> {
+    return this.transports.get(name, async () =>
+      this.provider(recordOf(this.state, name)).connect(this.context(name), signal),
+    );
   }
 
   /** What changes nothing that runs, yet `halt` and `destroy` go by: taken from the Tsfile after each `up`. */
@@ -339,8 +344,17 @@ export class Engine {
         spec: { ...record.spec, forwards: machine.forwards, provision: machine.provision },
       }));
     await this.ensureForwards(name);
-    await this.connect(name, context.signal);
+    // Also of a container that has ended meanwhile: its provider knows what it printed.
+    if (recordOf(this.state, name).spec.kind === 'container') await this.open(name, context.signal);
+    else await this.connect(name, context.signal);
     await this.updateMachine(name, (record) => ({ ...record, ready: true }));
+  }
+
+  /** By the Tsfile's check, else by the image's. */
+  private async healthy(name: string, { project, signal }: ActionContext): Promise<void> {
+    const spec = project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
+    const check: Check = spec.healthcheck ?? imageCheck(spec, this.context(name).box.defaults);
+    return waitHealthy(name, check, await this.connect(name, signal), signal);
   }
 
   private async provision(name: string, stepName: string, context: ActionContext): Promise<void> {
@@ -372,16 +386,16 @@ export class Engine {
     }));
   }
 
-  private async destroy(name: string): Promise<void> {
+  private async destroy(name: string, keepVolumes: boolean): Promise<void> {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
     await this.transports.drop(name);
     await this.options.forwards.remove(name);
-    await this.provider(record).destroy(this.context(name));
+    await this.provider(record).destroy(this.context(name), { keepVolumes });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
       await this.network.run(() => sandbox.removeTaps(name, record.addresses));
-    rmSync(places.machineDir(name), { recursive: true, force: true });
+    if (!keepVolumes) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
     if (this.state.sandbox?.dnsmasq !== undefined)

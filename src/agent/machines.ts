@@ -11,8 +11,8 @@ export type Providers = Readonly<Record<MachineKind, Provider>>;
 export interface MachinePlaces {
   machineDir(name: string): string;
   runDir(name: string): string;
-  /** The box in the store. Never builds. @throws TSV_UNKNOWN_BOX */
-  box(name: string, kind: MachineKind, digest: string): BoxRef;
+  /** The box or image in the store that a machine was made from. Never builds or pulls. @throws TSV_UNKNOWN_BOX, TSV_IMAGE_UNKNOWN */
+  box(machine: Pick<Machine, 'box' | 'kind' | 'image'>, digest: string): BoxRef;
 }
 
 /** What a provider needs to know of a machine, from the state alone. */
@@ -35,7 +35,7 @@ export function machineContext(state: State, name: string, places: MachinePlaces
     runDir,
     // Looked up when it is used: a machine can be stopped and destroyed without its box.
     get box() {
-      return places.box(record.spec.box, record.spec.kind, record.boxDigest);
+      return places.box(record.spec, record.boxDigest);
     },
     addresses: record.addresses,
     networks,
@@ -136,5 +136,5 @@ export class Transports {
   }
 }
 
-/** Key of a box in {@link ProjectCommand}'s `boxes`. */
+/** Key of a box, or of an image by its reference, in {@link ProjectCommand}'s `boxes`. */
 export const boxKey = (box: string, kind: MachineKind): string => `${box}/${kind}`;

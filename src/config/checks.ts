@@ -175,7 +175,7 @@ function checkDependencies(machines: readonly MachineDraft[], report: Report): v
             ? didYouMean(group.value, groups.keys())
             : `depend on \`${owner.name}\`, all of its replicas`;
         report(group.at, `there is no machine \`${group.value}\` to depend on`, hint);
-      } else if (condition.value === 'healthy' && target.common.healthcheck === undefined) {
+      } else if (condition.value === 'healthy' && !canBeHealthy(target)) {
         report(
           condition.at,
           `\`${group.value}\` cannot become healthy: it has no \`healthcheck\``,
@@ -186,6 +186,10 @@ function checkDependencies(machines: readonly MachineDraft[], report: Report): v
   }
   reportCycles(machines, groups, report);
 }
+
+/** An image may have a health check of its own, which shows when it is there. */
+const canBeHealthy = ({ common }: MachineDraft): boolean =>
+  common.healthcheck !== undefined || common.image !== undefined;
 
 /** Depth-first; each edge that leads back closes one cycle. */
 function reportCycles(

@@ -76,6 +76,7 @@ const wordsForFormats: Readonly<Record<string, string>> = {
   duration: 'duration',
   guestPath: 'path in the machine',
   command: 'list of words, or text',
+  entrypoint: 'list of words, or text',
   args: 'list of words',
   env: 'map of names to texts',
   devices: 'list of devices',

@@ -7,10 +7,11 @@ import {
   type Share,
   type Ulimit,
 } from '../model/project.ts';
+import { parseSignal, signalNames } from '../model/signals.ts';
 import { contentDigest } from './content.ts';
 import type { Report, Span } from './diagnostic.ts';
 import { readDevices, readTmpfs } from './mounts.ts';
-import { capabilities as capabilityNames, parseSignal, signalNames } from './names.ts';
+import { capabilities as capabilityNames } from './names.ts';
 import {
   booleanOf,
   entriesOf,
@@ -47,8 +48,11 @@ export const isolationKeys = [
 interface Surroundings {
   /** Folder of the Tsfile. */
   readonly dir: string;
+  /** With its entrypoint; undefined: the Tsfile has none. */
   readonly command: readonly string[] | undefined;
   readonly shares: readonly Share[];
+  /** It is made from an OCI image: what that one may say is left open where the Tsfile is silent. */
+  readonly image: boolean;
 }
 
 /**
@@ -58,14 +62,14 @@ interface Surroundings {
 export function readIsolation(
   own: Node | undefined,
   defaults: Node | undefined,
-  { dir, command, shares }: Surroundings,
+  { dir, command, shares, image }: Surroundings,
   report: Report,
 ): Isolation {
   const option = (key: (typeof isolationKeys)[number]) => fieldOf(own, key) ?? fieldOf(defaults, key);
-  const builtIn = isolationOf(command === undefined ? {} : { command });
+  const { user, stopSignal, workdir, ...builtIn } = isolationOf(command === undefined ? {} : { command });
   const privileged = booleanOf(option('privileged')) ?? builtIn.privileged;
   const ownInit = entryOf(own, 'init');
-  if (command === undefined && ownInit !== undefined && booleanOf(ownInit.value) === false)
+  if (command === undefined && !image && ownInit !== undefined && booleanOf(ownInit.value) === false)
     report(ownInit.keySpan, 'without a `command`, the init is all that runs', 'give the container a `command`');
   return {
     privileged,
@@ -77,12 +81,19 @@ export function readIsolation(
     ulimits: readUlimits(option('ulimits'), report),
     shmBytes: readShmSize(option('shm_size'), report) ?? builtIn.shmBytes,
     readOnly: booleanOf(option('read_only')) ?? builtIn.readOnly,
-    user: readUser(option('user'), report) ?? builtIn.user,
-    init: command === undefined || (booleanOf(option('init')) ?? builtIn.init),
-    stopSignal: readSignal(option('stop_signal'), report) ?? builtIn.stopSignal,
-    workdir: guestPathOf(option('workdir'), report)?.value ?? builtIn.workdir,
+    init: (command === undefined && !image) || (booleanOf(option('init')) ?? false),
+    ...present({
+      user: readUser(option('user'), report) ?? (image ? undefined : user),
+      stopSignal: readSignal(option('stop_signal'), report) ?? (image ? undefined : stopSignal),
+      workdir: guestPathOf(option('workdir'), report)?.value ?? (image ? undefined : workdir),
+    }),
   };
 }
+
+type Open = Pick<Isolation, 'user' | 'stopSignal' | 'workdir'>;
+
+const present = (values: { readonly [K in keyof Open]: Open[K] | undefined }): Open =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 
 /** A name that is given counts more than `ALL` and `privileged`, so that the order of the two lists does not matter. */
 function readCapabilities(node: Node | undefined, privileged: boolean, report: Report): Isolation['capabilities'] {

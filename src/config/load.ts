@@ -15,6 +15,8 @@ import { parseDotEnv, projectDigest, Variables } from './variables.ts';
 export interface LoadOptions {
   /** Variables for `${VAR}`; they win over `.env` beside the Tsfile. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Names of the boxes that there are: an `image` of such a name is a box, any other is an image of a registry. */
+  readonly boxes: readonly string[];
   /** This Tsfile instead of the one in `startDir` or above; relative to `startDir`. */
   readonly file?: string;
 }
@@ -29,7 +31,7 @@ export async function loadProject(startDir: string, options: LoadOptions): Promi
   const tsfile = new Source(shown(file), readTsfile(file));
   const dotEnvFile = join(dirname(file), '.env');
   const dotEnv = { name: shown(dotEnvFile), text: readDotEnv(dotEnvFile) };
-  const result = checkTsfile(tsfile, { file, env: options.env, dotEnv });
+  const result = checkTsfile(tsfile, { file, env: options.env, boxes: options.boxes, dotEnv });
   if ('project' in result) return result.project;
   throw invalidTsfile(tsfile, result.mistakes);
 }
@@ -62,6 +64,7 @@ export function checkTsfile(
     /** Absolute path of the Tsfile. */
     readonly file: string;
     readonly env: LoadOptions['env'];
+    readonly boxes: LoadOptions['boxes'];
     readonly dotEnv: { readonly name: string; readonly text: string };
   },
 ): { readonly project: Project } | { readonly mistakes: Mistakes } {
@@ -78,7 +81,7 @@ export function checkTsfile(
   } else if (root !== undefined) {
     validateTree(root, report);
     const networks = readNetworks(root, report);
-    const machines = readMachines(root, dir, report);
+    const machines = readMachines(root, { dir, boxes: options.boxes }, report);
     checkProject(machines, networks, report);
     if (found.size === 0 && mistakes.length === 0) {
       const name = textOf(fieldOf(root, 'project'))?.value ?? projectNameOf(dir);

@@ -1,5 +1,6 @@
 import type { Disk, Forward, Healthcheck, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
 import type { Report, Span } from './diagnostic.ts';
+import { readImage } from './images.ts';
 import { isolationKeys, readIsolation } from './isolation.ts';
 import { readShares } from './mounts.ts';
 import { defaultNetwork } from './networks.ts';
@@ -52,21 +53,29 @@ const builtInCheck = schema.$defs.healthcheck.properties;
 const mebibyte = 2 ** 20;
 const leastMemory = { vm: 128 * mebibyte, container: 4 * mebibyte } as const;
 
-/** Every machine of the file, and all that is wrong inside one machine. Reads scripts and files below `dir`. */
-export function readMachines(root: Node, dir: string, report: Report): readonly MachineDraft[] {
+export interface Surroundings {
+  /** Folder of the Tsfile: scripts and files below it are read. */
+  readonly dir: string;
+  /** Names of the boxes that there are. Any other `image` is an image of a registry. */
+  readonly boxes: readonly string[];
+}
+
+/** Every machine of the file, and all that is wrong inside one machine. */
+export function readMachines(root: Node, where: Surroundings, report: Report): readonly MachineDraft[] {
+  const { dir } = where;
   const defaults = fieldOf(root, 'defaults');
   // Defaults are checked once, also those that no machine takes.
   sizeOf(fieldOf(defaults, 'memory'), report);
   durationOf(fieldOf(defaults, 'boot_timeout'), report);
   stopTimeoutOf(defaults, report);
-  readIsolation(undefined, defaults, { dir, command: undefined, shares: [] }, report);
-  return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, dir, report));
+  readIsolation(undefined, defaults, { dir, command: undefined, shares: [], image: false }, report);
+  return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, where, report));
 }
 
 function readMachine(
   { key, keySpan, value: node }: Entry,
   defaults: Node | undefined,
-  dir: string,
+  { dir, boxes }: Surroundings,
   report: Report,
 ): MachineDraft {
   const own = (name: string) => fieldOf(node, name);
@@ -76,9 +85,13 @@ function readMachine(
   const cpus = numberOf(either('cpus'));
   if (kind !== undefined) checkResources(key, kind, memory, cpus, report);
   const env = { ...envOf(fieldOf(defaults, 'env')), ...envOf(own('env')) };
+  const image = readImage(own('image'), boxes, report);
+  const entrypoint = entrypointOf(own('entrypoint'));
   const command = commandOf(own('command'));
   const healthcheck = readHealthcheck(own('healthcheck'), report);
   const shares = readShares(own('share'), dir, report);
+  const argv = entrypoint === undefined ? command : [...entrypoint, ...(command ?? [])];
+  const surroundings = { command: argv?.length === 0 ? undefined : argv, shares, image: image?.isBox === false };
   const bootTimeoutMs =
     durationOf(own('boot_timeout'), report) ?? durationOf(fieldOf(defaults, 'boot_timeout'), () => {});
   const stopTimeoutMs = stopTimeoutOf(node, report) ?? stopTimeoutOf(defaults, () => {});
@@ -89,15 +102,17 @@ function readMachine(
     replicas: numberOf(own('replicas')),
     hostname: textOf(own('hostname')),
     networks: readAttachments(either('networks'), keySpan, report),
-    forwards: itemsOf(own('forwards')).flatMap((item) => readForward(item, report) ?? []),
+    forwards: forwardsOf(node, report).flatMap((item) => readForward(item, report) ?? []),
     dependsOn: readDependencies(own('depends_on'), report),
     common: {
       group: key,
       kind: kind ?? 'container',
-      box: textOf(own('image') ?? own('box'))?.value ?? '',
+      box: image?.source ?? textOf(own('box'))?.value ?? '',
+      ...(image?.isBox === false ? { image: {} } : {}),
       memoryBytes: memory?.value ?? parseSize(builtIn.memory.default) ?? 0,
       cpus: cpus?.value ?? builtIn.cpus.default,
       pids: numberOf(either('pids'))?.value ?? builtIn.pids.default,
+      ...(entrypoint === undefined ? {} : { entrypoint }),
       ...(command === undefined ? {} : { command }),
       env,
       shares,
@@ -107,17 +122,31 @@ function readMachine(
       bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
       stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
       accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',
-      ...(kind === 'vm' ? {} : { isolation: readIsolation(node, defaults, { dir, command, shares }, report) }),
+      ...(kind === 'vm' ? {} : { isolation: readIsolation(node, defaults, { ...surroundings, dir }, report) }),
     },
   };
 }
 
-/** `stop_timeout`, or its other name. */
+/** As a command; an empty list is one without any words, which takes the image's away. */
+const entrypointOf = (node: Node | undefined): readonly string[] | undefined =>
+  commandOf(node) ?? (node?.kind === 'seq' ? [] : undefined);
+
+/** Compose's word for a key is taken as well, but not beside it. */
+function otherName(node: Node | undefined, other: string, name: string, report: Report): Node | undefined {
+  const entry = entryOf(node, other);
+  if (entry !== undefined && entryOf(node, name) !== undefined)
+    report(entry.keySpan, `\`${other}\` is another name for \`${name}\`, which is given, too`, 'remove one');
+  return entry?.value;
+}
+
+const forwardsOf = (node: Node, report: Report): readonly Node[] => [
+  ...itemsOf(otherName(node, 'ports', 'forwards', report)),
+  ...itemsOf(fieldOf(node, 'forwards')),
+];
+
 function stopTimeoutOf(node: Node | undefined, report: Report): number | undefined {
-  const other = entryOf(node, 'stop_grace_period');
-  if (other !== undefined && entryOf(node, 'stop_timeout') !== undefined)
-    report(other.keySpan, '`stop_grace_period` is another name for `stop_timeout`, which is given, too', 'remove one');
-  return durationOf(other?.value, report) ?? durationOf(fieldOf(node, 'stop_timeout'), report);
+  const other = otherName(node, 'stop_grace_period', 'stop_timeout', report);
+  return durationOf(other, report) ?? durationOf(fieldOf(node, 'stop_timeout'), report);
 }
 
 /** Keys that one kind of machine has no use for: what to say, and what to do instead. */
@@ -125,6 +154,7 @@ const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, mess
   vm: [
     ['share', 'sharing folders with a VM is not supported yet', 'copy them with a `file` step in `provision`'],
     ['command', '`command` is for containers; a VM runs the system of its box', 'start services in `provision`'],
+    ['entrypoint', '`entrypoint` is for containers', 'remove it'],
     ['pids', '`pids` is for containers', 'remove it'],
     ...isolationKeys.map((key) => [key, `\`${key}\` is only for containers`, 'remove it'] as const),
   ],

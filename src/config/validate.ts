@@ -6,7 +6,6 @@ import { schemaValidator } from './validator.ts';
 
 /** Words of other tools, and what they are called here. */
 const foreignWords: Readonly<Record<string, string>> = {
-  ports: '`forwards`',
   volumes: '`share`',
   synced_folders: '`share`',
   environment: '`env`',
@@ -20,7 +19,7 @@ const foreignWords: Readonly<Record<string, string>> = {
   working_dir: '`workdir`',
   name: '`project`',
   '<<': '`defaults` (merge keys are not supported)',
-  build: '`image` with the name of a box, and `provision`: images are not built yet',
+  build: '`image` and `provision`: images are not built yet',
 };
 
 let validator: ReturnType<typeof schemaValidator> | undefined;

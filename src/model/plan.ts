@@ -5,13 +5,20 @@ export type Action =
   | { readonly do: 'network.ensure'; readonly network: string }
   | { readonly do: 'network.remove'; readonly network: string }
   | { readonly do: 'box.ensure'; readonly box: string; readonly kind: 'vm' | 'container' }
+  /** `image`: a reference in full. */
+  | { readonly do: 'image.ensure'; readonly image: string }
+  | { readonly do: 'image.push'; readonly image: string }
+  /** `archive`: a file, a folder, or what a pipe is called. */
+  | { readonly do: 'image.load' | 'image.save'; readonly archive: string }
+  | { readonly do: 'store.gc' | 'store.verify' }
   | { readonly do: 'machine.create'; readonly machine: string }
   | { readonly do: 'machine.start'; readonly machine: string }
   | { readonly do: 'machine.wait'; readonly machine: string }
   | { readonly do: 'machine.provision'; readonly machine: string; readonly step: string }
   | { readonly do: 'machine.healthy'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
-  | { readonly do: 'machine.destroy'; readonly machine: string };
+  /** `keep`: what the machine that takes its place finds again. */
+  | { readonly do: 'machine.destroy'; readonly machine: string; readonly keep?: 'volumes' };
 
 export interface PlanNode {
   /** 1, 2, 3 … in the order of the plan; dependencies always have a smaller id. */

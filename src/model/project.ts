@@ -1,3 +1,5 @@
+import type { Digest } from './image.ts';
+
 /** What a Tsfile says, checked, with all defaults filled in and replicas expanded. Deeply readonly and plain JSON. */
 export interface Project {
   readonly name: string;
@@ -30,15 +32,22 @@ export interface Machine {
   /** The name in the Tsfile; differs from `name` only for replicas. */
   readonly group: string;
   readonly kind: MachineKind;
-  /** Name of the box that gives the disk (vm) or the root file system (container). */
+  /**
+   * What gives the disk (vm) or the root file system (container): the name of a box or, where there is `image`, an image's
+   * reference in full: `docker.io/library/nginx:1.27`.
+   */
   readonly box: string;
+  /** Containers only: they are made from an OCI image, which says what the Tsfile does not. */
+  readonly image?: ImageUse;
   readonly hostname: string;
   readonly memoryBytes: number;
   /** vCPUs of a VM (a whole number); CPU limit of a container (may be a fraction). */
   readonly cpus: number;
   /** Containers only: most processes at once. */
   readonly pids: number;
-  /** Containers only: PID 1's argv. Absent: a small init that reaps. */
+  /** Containers only: what comes before `command`; it replaces the image's, and with it the image's command. */
+  readonly entrypoint?: readonly string[];
+  /** Containers only: PID 1's argv. Absent here and in the image: a small init that reaps. */
   readonly command?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly networks: readonly Attachment[];
@@ -57,6 +66,11 @@ export interface Machine {
   readonly accel: 'auto' | 'kvm' | 'tcg';
   /** Containers only: read it with {@link isolationOf}. */
   readonly isolation?: Isolation;
+}
+
+export interface ImageUse {
+  /** Of the manifest that Tsfile.lock has for the reference; absent: it has none. */
+  readonly digest?: Digest;
 }
 
 /** How a container is fenced in, and what its first process finds. Nothing in it is left to parse. */
@@ -82,13 +96,17 @@ export interface Isolation {
   readonly shmBytes: number;
   /** The root file system. */
   readonly readOnly: boolean;
-  readonly user: ContainerUser;
-  /** The small init is process 1, with the command, if there is one, as its child. true where there is no command. */
+  /** Absent: the image's, else root. */
+  readonly user?: ContainerUser;
+  /** The small init is process 1, with the command, if there is one, as its child. Without any command there is always the init. */
   readonly init: boolean;
-  /** Number of the signal that asks process 1 to end; `stopTimeoutMs` later follows SIGKILL. 37 is SIGRTMIN+3. */
-  readonly stopSignal: number;
-  /** Absolute path in the container that the command starts in. */
-  readonly workdir: string;
+  /**
+   * Number of the signal that asks process 1 to end; `stopTimeoutMs` later follows SIGKILL. 37 is SIGRTMIN+3. Absent: the
+   * image's, else SIGTERM.
+   */
+  readonly stopSignal?: number;
+  /** Absolute path in the container that the command starts in. Absent: the image's, else `/`. */
+  readonly workdir?: string;
 }
 
 /** A seccomp profile in the form of OCI or of Docker, unread. */

@@ -1,4 +1,5 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
 import type { MachineAddress, Observed, ProcessRef } from './state.ts';
 
@@ -25,19 +26,21 @@ export interface MachineContext {
   readonly process: ProcessRef | undefined;
 }
 
-/** A box in the store, complete and frozen. Paths are absolute. */
+/** A box or an image in the store, complete and frozen. Paths are absolute. */
 export interface BoxRef {
   readonly name: string;
   readonly digest: string;
-  /** Container boxes: the root file system's folder, owned through the user map. */
-  readonly rootfs?: string;
+  /** For containers: folders of the root file system, owned through the user map; the uppermost first, as overlayfs takes them. */
+  readonly layers?: readonly string[];
+  /** Images: what they say about their containers. */
+  readonly defaults?: ContainerDefaults;
   /** VM boxes. */
   readonly disk?: { readonly path: string; readonly format: 'raw' | 'qcow2'; readonly virtualBytes: number };
   readonly kernel?: string;
   readonly initrd?: string;
   /** Words for the kernel's command line, e.g. `root=/dev/vda rw`. */
   readonly cmdline?: string;
-  /** The ordinary user of the box. */
+  /** The ordinary user of the box; the user of the image. */
   readonly user: string;
 }
 
@@ -88,8 +91,11 @@ export interface Provider {
   adopt?(context: MachineContext): void;
   /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
   stop(context: MachineContext, options: { force: boolean }): Promise<void>;
-  /** Removes what `create` and `start` made. Already gone: success. */
-  destroy(context: MachineContext): Promise<void>;
+  /**
+   * Removes what `create` and `start` made. Already gone: success. `keepVolumes`: the data of an image's volumes stays, for
+   * the machine that is made in its place.
+   */
+  destroy(context: MachineContext, options?: { readonly keepVolumes?: boolean }): Promise<void>;
   /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
   connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
 }

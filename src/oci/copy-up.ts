@@ -1,15 +1,15 @@
-import { spawnSync } from 'node:child_process';
 import { closeSync, fchmodSync, fchownSync, fstatSync, openSync } from 'node:fs';
 import { TsvError } from '../model/errors.ts';
 import { O } from '../sys/flags.ts';
+import { copyTree } from './copy-tree.ts';
 import type { HeldMount } from './create.ts';
 import { openBelow } from './open.ts';
 
 /**
  * The option `tmpcopyup`: a new tmpfs begins with what the image has in that place. Both folders are held by descriptors: no
- * link of the image leads elsewhere, and nothing that is mounted below is written to; cp(1) follows no link that it copies.
+ * link of the image leads elsewhere, and nothing that is mounted below is written to.
  */
-export function copyUp(mounts: readonly HeldMount[], rootfs: string): void {
+export async function copyUp(mounts: readonly HeldMount[], rootfs: string): Promise<void> {
   for (const { at, destination, path } of mounts) {
     let source: number;
     try {
@@ -20,12 +20,10 @@ export function copyUp(mounts: readonly HeldMount[], rootfs: string): void {
     const target = openSync(path, O.RDONLY | O.DIRECTORY);
     const before = fstatSync(target);
     try {
-      const { status, error, stderr } = spawnSync('cp', ['-a', '/proc/self/fd/3/.', '/proc/self/fd/4/'], {
-        stdio: ['ignore', 'ignore', 'pipe', source, target],
-      });
-      if (error !== undefined || status !== 0) {
+      const wrong = await copyTree(source, target);
+      if (wrong !== undefined) {
         throw new TsvError('TSV_CONTAINER_START', `${at}.options: tmpcopyup: ${destination} could not be copied`, {
-          details: [error?.message ?? String(stderr).trim()],
+          details: [wrong],
         });
       }
       // The folder itself is as the mount says, not as the image has it.

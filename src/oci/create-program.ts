@@ -30,6 +30,8 @@ import { sysctlFile } from './validate-sysctl.ts';
 export interface RootfsLayers {
   /** Top first. */
   readonly lower: readonly string[];
+  /** Where relative names in `lower` begin: mount(2) takes no more than a page of options, and 127 long paths are more. */
+  readonly folder?: string;
   readonly upper: string;
   readonly work: string;
   readonly mountPoint: string;
@@ -200,7 +202,7 @@ const rootFolder = ({ rootfs }: CreateProgram): string => (typeof rootfs === 'st
 /** The root file system becomes a mount of its own, and the working directory. */
 function prepareRootfs({ rootfs }: CreateProgram): Step[] {
   if (typeof rootfs !== 'string') {
-    return [overlay(rootfs), { call: 'chdir', args: [rootfs.mountPoint] }];
+    return [...overlay(rootfs), { call: 'chdir', args: [rootfs.mountPoint] }];
   }
   return [
     { call: 'mount', args: [rootfs, rootfs, '', MS.BIND | MS.REC, 0], note: 'root file system' },
@@ -211,19 +213,34 @@ function prepareRootfs({ rootfs }: CreateProgram): Step[] {
 /** Overlay options separate paths by colons and each other by commas: both are escaped (overlayfs.rst). */
 const escapePath = (path: string): string => path.replace(/[\\:,]/g, (char) => `\\${char}`);
 
-function overlay(layers: RootfsLayers): Step {
+function overlay(layers: Omit<RootfsLayers, 'upper' | 'work'> & Partial<RootfsLayers>): Step[] {
   const options = [
     `lowerdir=${layers.lower.map(escapePath).join(':')}`,
-    `upperdir=${escapePath(layers.upper)}`,
-    `workdir=${escapePath(layers.work)}`,
+    ...(layers.upper === undefined ? [] : [`upperdir=${escapePath(layers.upper)}`]),
+    ...(layers.work === undefined ? [] : [`workdir=${escapePath(layers.work)}`]),
     ...(layers.userxattr ? ['userxattr'] : []),
   ];
-  return {
-    call: 'mount',
-    args: ['overlay', layers.mountPoint, 'overlay', MS.NODEV, options.join(',')],
-    note: 'root file system',
-  };
+  return [
+    ...(layers.folder === undefined ? [] : [{ call: 'chdir', args: [layers.folder] } satisfies Step]),
+    {
+      call: 'mount',
+      args: ['overlay', layers.mountPoint, 'overlay', MS.NODEV, options.join(',')],
+      note: 'root file system',
+    },
+  ];
 }
+
+/**
+ * Shows layers in a mount namespace of its own, read-only, for as long as the caller does not let it go: what a container
+ * of them would find, before there is one.
+ */
+export const viewProgram = (layers: Pick<RootfsLayers, 'lower' | 'folder' | 'mountPoint' | 'userxattr'>): Step[] => [
+  { call: 'unshare', args: [CLONE.NEWNS] },
+  { call: 'mount', args: ['none', '/', '', MS.REC | MS.PRIVATE, 0] },
+  ...overlay(layers),
+  ...pause('mounted'),
+  { call: 'exit_group', args: [0] },
+];
 
 /** The root file system came with the builder's mount namespace and is locked; a copy of it is the container's own. */
 const ownRoot: readonly Step[] = [

@@ -49,6 +49,8 @@ export interface CreateOptions {
   readonly gate?: { readonly start: number; readonly result: number };
   /** Binds get the id map of this user namespace (a path), where their file system can. */
   readonly bindMap?: string;
+  /** Sources of binds that belong to the container's ids already, and get no id map. */
+  readonly unmapped?: readonly string[];
   /** Descriptors that the process keeps, from 3 on. */
   readonly preserved?: readonly number[];
   readonly noPivot?: boolean;
@@ -275,7 +277,7 @@ async function idMaps(
 ): Promise<(mount: OciMount) => string | undefined> {
   if (options.bindMap !== undefined) {
     add('bindmap', openSync(options.bindMap, O.RDONLY));
-    return () => 'bindmap';
+    return ({ source = '' }) => (options.unmapped?.includes(source) === true ? undefined : 'bindmap');
   }
   const { config } = options;
   const made = new Map<string, string>();

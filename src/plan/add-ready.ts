@@ -28,6 +28,8 @@ export function addReady(
     /** What else the wait comes after: former owners of ports that it opens. */
     readonly waitAfter?: readonly number[];
     readonly steps: readonly DueStep[];
+    /** Whether it can be asked for its health. */
+    readonly hasCheck: boolean;
     /** A machine that starts in this plan and wants this one healthy. */
     readonly neededBy: string | undefined;
   },
@@ -45,7 +47,7 @@ export function addReady(
   const touched = options.start !== undefined ? 'started' : options.steps.length > 0 ? 'provisioned' : undefined;
   const healthCause = touched ?? (options.neededBy === undefined ? undefined : `${options.neededBy} needs it`);
   const healthy =
-    machine.healthcheck === undefined || healthCause === undefined
+    !options.hasCheck || healthCause === undefined
       ? last
       : plan.add({ do: 'machine.healthy', machine: name }, healthCause, [last]);
   ready.set(name, { started: last, healthy });

@@ -1,5 +1,5 @@
 import { TsvError } from '../model/errors.ts';
-import type { Plan } from '../model/plan.ts';
+import type { Action, Plan } from '../model/plan.ts';
 import type { Machine, Network, Project } from '../model/project.ts';
 import type { MachineState, Observation } from '../model/state.ts';
 import { addReady, gatesOf, type Ready } from './add-ready.ts';
@@ -31,6 +31,7 @@ export function bringUp(wanted: Project, observation: Observation, options: Brin
 
 /** Everything that the phases need to know, decided once. */
 interface Situation {
+  readonly wanted: Project;
   readonly observation: Observation;
   readonly records: Readonly<Record<string, MachineState>>;
   /** Chosen machines with their dependencies, dependencies first. */
@@ -69,6 +70,7 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     return options.reload && named.has(machine.name) ? 'reload' : undefined;
   };
   const situation: Situation = {
+    wanted,
     observation,
     records,
     machines,
@@ -130,8 +132,8 @@ function addRemovals(plan: PlanBuilder, situation: Situation): Gone {
   for (const { name } of specs) {
     const fate = fates.get(name);
     const cause = orphanNames.has(name) ? orphanCause : fate?.do === 'recreate' ? fate.cause : undefined;
-    if (cause !== undefined)
-      gone.set(name, plan.add({ do: 'machine.destroy', machine: name }, cause, [stops.get(name)]));
+    if (cause === undefined) continue;
+    gone.set(name, plan.add(destroyAction(name, situation), cause, [stops.get(name)]));
   }
   const removed = situation.orphanNetworks.map((network) => {
     const users = specs.filter((spec) => isOn(spec, network)).map(({ name }) => gone.get(name));
@@ -141,6 +143,13 @@ function addRemovals(plan: PlanBuilder, situation: Situation): Gone {
     plan.add({ do: 'sandbox.remove' }, 'last machine', [...gone.values(), ...removed]);
   }
   return gone;
+}
+
+/** A container of an image that makes way for one of another image leaves it its data. */
+function destroyAction(name: string, { records, machines }: Situation): Action {
+  const after = machines.find((machine) => machine.name === name);
+  const keeps = records[name]?.spec.image !== undefined && after?.image !== undefined;
+  return { do: 'machine.destroy', machine: name, ...(keeps ? { keep: 'volumes' } : {}) };
 }
 
 /** Returns the nodes that a machine's start must come after: the sandbox's under '', networks under their names. */
@@ -226,6 +235,7 @@ function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networ
       waitCause: start !== undefined ? 'started' : record === undefined ? undefined : whyWait(machine, record),
       waitAfter: formerly,
       steps: dueSteps(machine, anew ? undefined : record, options.provision),
+      hasCheck: hasCheck(machine, situation),
       neededBy: machines.find(
         (other) =>
           fates.get(other.name)?.do !== 'keep' &&
@@ -234,6 +244,14 @@ function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networ
     });
   }
 }
+
+/** What an image's health check is shows when it is there: it is asked for where a machine waits for it. */
+const hasCheck = (machine: Machine, { wanted }: Situation): boolean =>
+  machine.healthcheck !== undefined ||
+  (machine.image !== undefined &&
+    wanted.machines.some(({ dependsOn }) =>
+      dependsOn.some((dependency) => dependency.machine === machine.name && dependency.condition === 'healthy'),
+    ));
 
 /** Why a machine that keeps running has to be waited for; the wait also puts its forwards in place. */
 function whyWait(machine: Machine, record: MachineState): string | undefined {
@@ -264,7 +282,11 @@ function addBoxes(plan: PlanBuilder, { machines, fates }: Situation): ReadonlyMa
   for (const [key, [first, ...others]] of users) {
     if (first === undefined) continue;
     const cause = `needed by ${first.name}${others.length === 0 ? '' : ` and ${others.length} more`}`;
-    ids.set(key, plan.add({ do: 'box.ensure', box: first.box, kind: first.kind }, cause));
+    const action: Action =
+      first.image === undefined
+        ? { do: 'box.ensure', box: first.box, kind: first.kind }
+        : { do: 'image.ensure', image: first.box };
+    ids.set(key, plan.add(action, cause));
   }
   return ids;
 }

@@ -18,7 +18,7 @@ export function fateOf(
 ): Fate {
   if (record === undefined) return { do: 'create', cause: 'new' };
   if (observed.state === 'absent') return { do: 'create', cause: 'absent' };
-  const recreate = whyRecreate(record.spec, wanted);
+  const recreate = whyRecreate(record.spec, wanted) ?? whyOtherImage(record, wanted);
   if (recreate !== undefined) return { do: 'recreate', cause: recreate };
   switch (observed.state) {
     case 'broken':
@@ -35,9 +35,13 @@ export function fateOf(
 /** Why a machine cannot become the wanted one without being made anew; undefined when it can. */
 export function whyRecreate(before: Machine, after: Machine): string | undefined {
   if (before.kind !== after.kind) return 'kind changed';
-  if (before.box !== after.box) return 'box changed';
+  if (before.box !== after.box) return after.image === undefined ? 'box changed' : 'image changed';
   return before.disks.map((disk) => lostDisk(disk, after.disks)).find((reason) => reason !== undefined);
 }
+
+/** Tsfile.lock has another image for the same reference: `tsv update` took it. */
+const whyOtherImage = (record: MachineState, { image }: Machine): string | undefined =>
+  image?.digest === undefined || image.digest === record.boxDigest ? undefined : 'image updated';
 
 function lostDisk(disk: Disk, after: readonly Disk[]): string | undefined {
   const same = after.find(({ name }) => name === disk.name);
@@ -52,6 +56,7 @@ const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
   ['pids', 'pids'],
   ['accel', 'accel'],
   ['hostname', 'hostname'],
+  ['entrypoint', 'entrypoint'],
   ['command', 'command'],
   ['env', 'env'],
   ['networks', 'networks'],

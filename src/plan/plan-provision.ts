@@ -35,6 +35,7 @@ export function planProvision(
     addReady(plan, ready, machine, {
       waitCause: observation.state?.machines[machine.name]?.ready === true ? undefined : 'not ready',
       steps,
+      hasCheck: machine.healthcheck !== undefined,
       neededBy: undefined,
     });
   }

@@ -1,4 +1,5 @@
 import type { Action, Plan, PlanNode } from '../model/plan.ts';
+import { shortReference } from '../model/reference.ts';
 
 /** One line per node, `[3] <- 1,2  machine.start web-1  (not running)`; `nothing to do` for an empty plan. */
 export function printPlan(plan: Plan): string {
@@ -16,12 +17,20 @@ export function printAction(action: Action): string {
   switch (action.do) {
     case 'sandbox.ensure':
     case 'sandbox.remove':
+    case 'store.gc':
+    case 'store.verify':
       return action.do;
     case 'network.ensure':
     case 'network.remove':
       return `${action.do} ${action.network}`;
     case 'box.ensure':
       return `${action.do} ${action.box} ${action.kind}`;
+    case 'image.ensure':
+    case 'image.push':
+      return `${action.do} ${action.image}`;
+    case 'image.load':
+    case 'image.save':
+      return `${action.do} ${action.archive}`;
     case 'machine.provision':
       return `${action.do} ${action.machine} ${action.step}`;
     case 'machine.create':
@@ -29,8 +38,9 @@ export function printAction(action: Action): string {
     case 'machine.wait':
     case 'machine.healthy':
     case 'machine.stop':
-    case 'machine.destroy':
       return `${action.do} ${action.machine}`;
+    case 'machine.destroy':
+      return `${action.do} ${action.machine}${action.keep === undefined ? '' : ` (keeps ${action.keep})`}`;
   }
 }
 
@@ -47,6 +57,18 @@ export function describeAction(action: Action): string {
       return `remove network ${action.network}`;
     case 'box.ensure':
       return `get box ${action.box} (${action.kind})`;
+    case 'image.ensure':
+      return `get image ${shortReference(action.image)}`;
+    case 'image.push':
+      return `push image ${shortReference(action.image)}`;
+    case 'image.load':
+      return `load images from ${action.archive}`;
+    case 'image.save':
+      return `save images to ${action.archive}`;
+    case 'store.gc':
+      return 'remove what nobody uses from the store';
+    case 'store.verify':
+      return 'verify the store';
     case 'machine.create':
       return `create ${action.machine}`;
     case 'machine.start':
@@ -60,6 +82,6 @@ export function describeAction(action: Action): string {
     case 'machine.stop':
       return `stop ${action.machine}`;
     case 'machine.destroy':
-      return `destroy ${action.machine}`;
+      return `destroy ${action.machine}${action.keep === undefined ? '' : `, but for its ${action.keep}`}`;
   }
 }

@@ -5,9 +5,13 @@ import { copy } from './pump.ts';
 
 type Pty = NonNullable<ExecRequest['pty']>;
 
-/** Becomes the login shell that /etc/passwd names for `$1`. dash, bash, zsh, ksh and busybox all know -l. */
+/**
+ * Becomes the login shell that /etc/passwd names for `$1`, where there is such a program. dash, bash, zsh, ksh and busybox
+ * all know -l.
+ */
 const loginShell = `s=/bin/sh
-while IFS=: read -r n _ _ _ _ _ p; do [ "$n" != "$1" ] || { s=\${p:-/bin/sh}; break; }; done </etc/passwd
+while IFS=: read -r n _ _ _ _ _ p; do [ "$n" != "$1" ] || { s=$p; break; }; done 2>/dev/null </etc/passwd
+[ -x "$s" ] || s=/bin/sh
 export SHELL="$s"
 exec "$s" -l`;
 
@@ -127,8 +131,12 @@ async function relay(channel: ServerChannel, program: ExecSession): Promise<void
 /** The names that RFC 4254, section 6.10 knows; others go as a number. */
 const signals = ['ABRT', 'ALRM', 'FPE', 'HUP', 'ILL', 'INT', 'KILL', 'PIPE', 'QUIT', 'SEGV', 'TERM', 'USR1', 'USR2'];
 
+/** All that comes in here is run by /bin/sh. */
+const whyNoShell = (error: TsvError): string[] =>
+  error.code === 'TSV_COMMAND_NOT_FOUND' ? ['it has no shell; tsv exec runs its programs without one'] : [];
+
 function refuse(channel: ServerChannel, error: unknown): void {
-  const lines = error instanceof TsvError ? [error.message, ...error.details] : [String(error)];
+  const lines = error instanceof TsvError ? [error.message, ...error.details, ...whyNoShell(error)] : [String(error)];
   channel.on('error', () => {});
   channel.stderr.write(lines.map((line) => `tsv: ${line}\r\n`).join(''), () => {
     channel.exit(error instanceof TsvError && error.code === 'TSV_COMMAND_NOT_FOUND' ? 127 : 255);

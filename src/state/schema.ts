@@ -1,3 +1,4 @@
+import { type Digest, isDigest } from '../model/image.ts';
 import type {
   Attachment,
   ContainerUser,
@@ -6,6 +7,7 @@ import type {
   Disk,
   Forward,
   Healthcheck,
+  ImageUse,
   Isolation,
   Machine,
   Network,
@@ -37,6 +39,11 @@ const path = matching(/^\//, 'an absolute path');
 const digits = matching(/^[0-9]+$/, 'a number');
 const port = wholeFrom(1);
 
+const digest: Check<Digest> = (value, at) => {
+  if (!isDigest(value)) throw new Mismatch(at, 'not a digest');
+  return value;
+};
+
 const processRef = object<ProcessRef>({ pid: wholeFrom(2), startTime: digits, bootId: text }, {});
 
 const network = object<Network>({ name, mode: oneOf('nat', 'isolated') }, { subnet: text });
@@ -58,12 +65,13 @@ const isolation = object<Isolation>(
     ulimits: list(object<Ulimit>({ name: text, soft: limit, hard: limit }, {})),
     shmBytes: number,
     readOnly: bool,
-    user: object<ContainerUser>({ user: numberOrText }, { group: numberOrText }),
     init: bool,
+  },
+  {
+    user: object<ContainerUser>({ user: numberOrText }, { group: numberOrText }),
     stopSignal: wholeFrom(1),
     workdir: path,
   },
-  {},
 );
 
 const machine = object<Machine>(
@@ -88,6 +96,8 @@ const machine = object<Machine>(
     accel: oneOf('auto', 'kvm', 'tcg'),
   },
   {
+    image: object<ImageUse>({}, { digest }),
+    entrypoint: list(text),
     command: list(text),
     isolation,
     healthcheck: object<Healthcheck>(

@@ -313,7 +313,7 @@ export class Lab {
       symlinkSync('busybox', join(rootfs, 'bin', applet));
     change(rootfs);
     own(rootfs, this.idOutside(0));
-    return { name: 'busybox', digest: 'none', rootfs, user: 'root' };
+    return { name: 'busybox', digest: 'none', layers: [rootfs], user: 'root' };
   }
 }
 

@@ -117,7 +117,7 @@ export async function make(
       preserved: preserved(request.listenFds + request.preserveFds),
       noPivot: request.noPivot,
       mounted: async (pid, mounts) => {
-        copyUp(mounts, rootfsFolder(config, bundle));
+        await copyUp(mounts, rootfsFolder(config, bundle));
         const state: OciState = { ...stateOf(draft(), 'creating'), pid };
         for (const kind of ['prestart', 'createRuntime', 'createContainer'] as const)
           await runHooks(kind, config, state, { inside: { pid, rootfs: rootfsFolder(config, bundle), cgroups: [] } });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadProject } from '../../../src/config/index.ts';
 import { TsvError } from '../../../src/model/errors.ts';
-import { fixtures, folder } from './support.ts';
+import { boxes, fixtures, folder } from './support.ts';
 
 /** mulberry32: the same sequence in every run. */
 function seeded(seed: number): (below: number) => number {
@@ -55,7 +55,7 @@ async function loadAll(count: number, make: (i: number) => Buffer): Promise<numb
     const bytes = make(i);
     writeFileSync(join(dir, 'Tsfile.yaml'), bytes);
     try {
-      await loadProject(dir, { env: {} });
+      await loadProject(dir, { env: {}, boxes });
     } catch (error) {
       refused += 1;
       if (

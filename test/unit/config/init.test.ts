@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { listTemplates, loadProject, writeTemplate } from '../../../src/config/index.ts';
 import { TsvError } from '../../../src/model/errors.ts';
-import { folder, root } from './support.ts';
+import { boxes, folder, root } from './support.ts';
 
 const templates = join(root, 'templates/init');
 
@@ -27,7 +27,7 @@ describe.each(listTemplates(templates).map(({ name }) => name))('template %s', (
   test('loads without a mistake where it is written, named after the folder', async () => {
     const target = join(folder(), 'My Shop');
     const written = writeTemplate(templates, name, target);
-    const project = await loadProject(target, { env: {} });
+    const project = await loadProject(target, { env: {}, boxes });
     expect(project.name).toBe('my-shop');
     expect(project.machines.length).toBeGreaterThan(0);
     expect(written).toContain('.gitignore');
@@ -58,7 +58,7 @@ test('the commented-out parts of the default template are valid too', async () =
   );
   expect(text.split('\n').filter((line) => /^ *#/.test(line)).length).toBeLessThan(8);
   writeFileSync(file, text);
-  const project = await loadProject(target, { env: {} });
+  const project = await loadProject(target, { env: {}, boxes });
   expect(project.machines.map(({ name, kind }) => `${name} ${kind}`)).toEqual(['app container', 'db vm']);
 });
 

@@ -2,12 +2,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadProject } from '../../../src/config/index.ts';
-import { capabilities, parseSignal } from '../../../src/config/names.ts';
+import { capabilities } from '../../../src/config/names.ts';
 import schema from '../../../src/config/tsfile.schema.json' with { type: 'json' };
 import { parseDuration, parseSize } from '../../../src/config/units.ts';
 import { type Isolation, isolationOf } from '../../../src/model/project.ts';
 import { capabilityNames } from '../../../src/sys/capabilities.ts';
-import { folder, headlines, load, machine, machines, mistakes } from './support.ts';
+import { boxes, folder, headlines, load, machine, machines, mistakes } from './support.ts';
 
 /** A container `a`, its options from column 5 of line 5 on, one per line. */
 const container = (...options: string[]): string =>
@@ -50,10 +50,7 @@ describe('what a container is without a word about it', () => {
       seccomp: properties.seccomp.default,
       shmBytes: parseSize(properties.shm_size.default),
       readOnly: properties.read_only.default,
-      user: { user: properties.user.default },
       init: properties.init.default,
-      stopSignal: parseSignal(properties.stop_signal.default),
-      workdir: properties.workdir.default,
     });
   });
 
@@ -214,7 +211,7 @@ describe('capabilities', () => {
 describe('seccomp', () => {
   test('may be a file beside the Tsfile, with a digest that changes with its content', async () => {
     const dir = folder({ 'Tsfile.yaml': container('seccomp: ./p.json'), 'p.json': '{}' });
-    const read = async () => isolationOf(machine(await loadProject(dir, { env: {} }), 'a')).seccomp;
+    const read = async () => isolationOf(machine(await loadProject(dir, { env: {}, boxes }), 'a')).seccomp;
     const first = await read();
     expect(first).toEqual({ path: join(dir, 'p.json'), digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(await read()).toEqual(first);

@@ -3,12 +3,12 @@ import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadProject } from '../../../src/config/index.ts';
-import { failure, fixtures, folder, headlines, load, machine, machines } from './support.ts';
+import { boxes, failure, fixtures, folder, headlines, load, machine, machines } from './support.ts';
 
 const minimal = machines('  app: { image: debian-12 }\n');
 
 describe('the reference Tsfile', () => {
-  const loading = () => loadProject(join(fixtures, 'reference'), { env: {} });
+  const loading = () => loadProject(join(fixtures, 'reference'), { env: {}, boxes });
 
   test('gives networks and machines in the order of the file, replicas numbered', async () => {
     const project = await loading();
@@ -99,29 +99,32 @@ describe('finding the file', () => {
   test('the nearest Tsfile above the folder is taken', async () => {
     const dir = folder({ 'Tsfile.yaml': minimal });
     mkdirSync(join(dir, 'a/b'), { recursive: true });
-    expect(await loadProject(join(dir, 'a/b'), { env: {} })).toMatchObject({ dir, file: join(dir, 'Tsfile.yaml') });
+    expect(await loadProject(join(dir, 'a/b'), { env: {}, boxes })).toMatchObject({
+      dir,
+      file: join(dir, 'Tsfile.yaml'),
+    });
   });
 
   test.skipIf(process.getuid?.() !== 0)('a Tsfile above that belongs to a stranger is not used', async () => {
     const dir = folder({ 'Tsfile.yaml': minimal });
     mkdirSync(join(dir, 'a'));
     chownSync(join(dir, 'Tsfile.yaml'), 54321, 54321);
-    const error = await failure(loadProject(join(dir, 'a'), { env: {} }));
+    const error = await failure(loadProject(join(dir, 'a'), { env: {}, boxes }));
     expect(error).toMatchObject({ code: 'TSV_NO_TSFILE', hint: expect.stringContaining(`cd ${dir}`) });
-    expect((await loadProject(dir, { env: {} })).dir).toBe(dir);
+    expect((await loadProject(dir, { env: {}, boxes })).dir).toBe(dir);
   });
 
   test('Tsfile.yml is taken too, but not beside Tsfile.yaml', async () => {
     const dir = folder({ 'Tsfile.yml': minimal });
-    expect((await loadProject(dir, { env: {} })).file).toBe(join(dir, 'Tsfile.yml'));
+    expect((await loadProject(dir, { env: {}, boxes })).file).toBe(join(dir, 'Tsfile.yml'));
     writeFileSync(join(dir, 'Tsfile.yaml'), minimal);
-    expect((await failure(loadProject(dir, { env: {} }))).message).toContain('two Tsfiles');
+    expect((await failure(loadProject(dir, { env: {}, boxes }))).message).toContain('two Tsfiles');
   });
 
   test('no Tsfile at all is TSV_NO_TSFILE with the command that writes one', async () => {
-    const error = await failure(loadProject(folder(), { env: {} }));
+    const error = await failure(loadProject(folder(), { env: {}, boxes }));
     expect(error).toMatchObject({ code: 'TSV_NO_TSFILE', hint: expect.stringMatching(/^tsv init/) });
-    expect(await failure(loadProject(folder(), { env: {}, file: 'other.yaml' }))).toMatchObject({
+    expect(await failure(loadProject(folder(), { env: {}, boxes, file: 'other.yaml' }))).toMatchObject({
       code: 'TSV_NO_TSFILE',
     });
   });
@@ -132,7 +135,7 @@ describe('finding the file', () => {
     symlinkSync('real.yaml', join(dir, 'link.yaml'));
     symlinkSync('nothing', join(dir, 'dangling.yaml'));
     const why = async (file: string) =>
-      (await failure(loadProject(dir, { env: {}, file }))).message.replace(`${dir}/`, '');
+      (await failure(loadProject(dir, { env: {}, boxes, file }))).message.replace(`${dir}/`, '');
     expect(await why('folder.yaml')).toBe('folder.yaml is a folder, not a file');
     expect(await why('link.yaml')).toBe('link.yaml is a symbolic link; tsv reads plain files only');
     expect(await why('dangling.yaml')).toBe('dangling.yaml is a symbolic link; tsv reads plain files only');
@@ -141,9 +144,9 @@ describe('finding the file', () => {
 
   test('a file above 1 MB is refused unread, and one that is no UTF-8 is refused', async () => {
     const dir = folder({ 'Tsfile.yaml': `${minimal}#${'x'.repeat(1 << 20)}` });
-    expect((await failure(loadProject(dir, { env: {} }))).message).toContain('larger than 1048576 bytes');
+    expect((await failure(loadProject(dir, { env: {}, boxes }))).message).toContain('larger than 1048576 bytes');
     writeFileSync(join(dir, 'Tsfile.yaml'), Buffer.from([0x61, 0xff, 0xfe]));
-    expect((await failure(loadProject(dir, { env: {} }))).message).toContain('not UTF-8');
+    expect((await failure(loadProject(dir, { env: {}, boxes }))).message).toContain('not UTF-8');
   });
 
   test('a byte order mark does not move columns', async () => {
@@ -158,7 +161,7 @@ describe('names and networks', () => {
     const dir = join(folder(), 'Mein Café (2)');
     mkdirSync(dir);
     writeFileSync(join(dir, 'Tsfile.yaml'), minimal);
-    expect((await loadProject(dir, { env: {} })).name).toBe('mein-cafe-2');
+    expect((await loadProject(dir, { env: {}, boxes })).name).toBe('mein-cafe-2');
   });
 
   test('the default network is added only when a machine is on it', async () => {
@@ -194,7 +197,7 @@ describe('names and networks', () => {
 describe('fingerprints and the digest', () => {
   const shell = machines('  a: { image: d, provision: [{ shell: s.sh, args: [one] }] }\n');
   const fingerprint = async (dir: string) =>
-    machine(await loadProject(dir, { env: {} }), 'a').provision[0]?.fingerprint;
+    machine(await loadProject(dir, { env: {}, boxes }), 'a').provision[0]?.fingerprint;
 
   test('change with the script, its arguments and its mode, not with its place in the file', async () => {
     const dir = folder({ 'Tsfile.yaml': shell, 's.sh': 'echo 1' });

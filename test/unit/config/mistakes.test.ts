@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadProject } from '../../../src/config/index.ts';
-import { failure, fixtures } from './support.ts';
+import { boxes, failure, fixtures } from './support.ts';
 
 test('twenty different mistakes are reported in one go, each with its place, line, caret and hint', async () => {
-  const error = await failure(loadProject(join(fixtures, 'mistakes'), { env: {} }));
+  const error = await failure(loadProject(join(fixtures, 'mistakes'), { env: {}, boxes }));
   expect(error.code).toBe('TSV_TSFILE_INVALID');
   expect(error.message).toBe('Tsfile.yaml has 20 mistakes');
   expect(`${error.details.join('\n').replaceAll(fixtures, '…')}\n`).toMatchInlineSnapshot(`
@@ -86,7 +86,7 @@ test('twenty different mistakes are reported in one go, each with its place, lin
 
 test('a mistake is shown relative to the folder that the command runs in', async () => {
   const error = await failure(
-    loadProject(join(fixtures, 'reference/site'), { env: {}, file: '../../mistakes/Tsfile.yaml' }),
+    loadProject(join(fixtures, 'reference/site'), { env: {}, boxes, file: '../../mistakes/Tsfile.yaml' }),
   );
   expect(error.details[0]).toMatch(/^\.\.\/\.\.\/mistakes\/Tsfile\.yaml:1:10: /);
 });

@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadProject } from '../../../src/config/index.ts';
-import { failure, folder, headlines, load, machines, mistakes } from './support.ts';
+import { boxes, failure, folder, headlines, load, machines, mistakes } from './support.ts';
 
 const nets = 'networks:\n  lan: { subnet: 10.5.0.0/29 }\n';
 
@@ -89,6 +89,19 @@ describe('forwards', () => {
     expect((await load(machines('  a: { image: d, forwards: ["80:80", "127.0.0.2:80:80"] }\n'))).machines).toHaveLength(
       1,
     );
+  });
+
+  test('`ports` is another word for them, checked in the same way, and not beside them', async () => {
+    const { machines: found } = await load(machines('  a: { image: d, ports: ["8080:80"] }\n'));
+    expect(found.map(({ forwards }) => forwards)).toEqual([
+      [{ hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 }],
+    ]);
+    expect(await said('  a: { image: d, ports: ["80:80", "80:81"] }\n')).toEqual([
+      'port 80 of the host is already forwarded to `a`',
+    ]);
+    expect(await said('  a: { image: d, forwards: ["80:80"], ports: ["81:81"] }\n')).toEqual([
+      '`ports` is another name for `forwards`, which is given, too',
+    ]);
   });
 
   test('ports that do not exist and words that are no forward are refused', async () => {
@@ -195,18 +208,12 @@ describe('kinds', () => {
 
   test('modes and keys of later versions, and words of other tools, are explained', async () => {
     const all = await mistakes(
-      machines('  a: { image: "nginx:1", build: ., ports: [] }\n', 'networks: { x: { mode: routed } }\n'),
+      machines('  a: { image: "nginx:1", build: ., volumes: [] }\n', 'networks: { x: { mode: routed } }\n'),
     );
     expect(all.map((detail) => detail.split('\n').filter((_, i) => i === 0 || i === 3))).toEqual([
       ['Tsfile.yaml:2:24: networks of mode `routed` are not supported yet', '    use nat or isolated'],
-      [
-        'Tsfile.yaml:4:15: "nginx:1" is not the name of a box (such as debian-12; images of a registry are not supported)',
-      ],
-      [
-        'Tsfile.yaml:4:26: unknown key `build`',
-        '    use `image` with the name of a box, and `provision`: images are not built yet',
-      ],
-      ['Tsfile.yaml:4:36: unknown key `ports`', '    use `forwards`'],
+      ['Tsfile.yaml:4:26: unknown key `build`', '    use `image` and `provision`: images are not built yet'],
+      ['Tsfile.yaml:4:36: unknown key `volumes`', '    use `share`'],
     ]);
   });
 
@@ -243,7 +250,7 @@ describe('values', () => {
         '  a: { image: d, share: [{ host: ., guest: /a }, { host: nope, guest: /a }, { host: ., guest: /proc/x }, { host: "~/x", guest: /b/../c }] }\n',
       ),
     });
-    const error = await failure(loadProject(dir, { env: {} }));
+    const error = await failure(loadProject(dir, { env: {}, boxes }));
     expect(error.details.map((detail) => detail.split('\n')[0]?.replace(/^.*?: /, ''))).toEqual([
       'nope does not exist',
       'two shares are at /a',
@@ -313,7 +320,7 @@ describe('provisioning', () => {
       join(dir, 'Tsfile.yaml'),
       machines(`  a:\n    image: d\n    provision:\n${items.map((item) => `      - ${item}\n`).join('')}`),
     );
-    const error = await failure(loadProject(dir, { env: {} }));
+    const error = await failure(loadProject(dir, { env: {}, boxes }));
     expect(error.details.map((detail) => detail.split('\n')[0])).toEqual([
       'Tsfile.yaml:6:18: the script sub is a folder, not a file',
       'Tsfile.yaml:7:18: the script loop is a symbolic link that leads in a circle',

@@ -10,6 +10,9 @@ import type { Machine, Project } from '../../../src/model/project.ts';
 export const root = fileURLToPath(new URL('../../..', import.meta.url));
 export const fixtures = join(root, 'test/fixtures/tsfile');
 
+/** The boxes that there are, for these tests. */
+export const boxes = ['debian-12', 'd', 'e'];
+
 /** A folder of its own for the running test, with these files in it. */
 export function folder(files: Readonly<Record<string, string>> = {}): string {
   const dir = mkdtempSync(join(tmpdir(), 'tsv-config-'));
@@ -19,7 +22,7 @@ export function folder(files: Readonly<Record<string, string>> = {}): string {
 }
 
 export const load = (text: string, env: Record<string, string> = {}, dotEnv?: string): Promise<Project> =>
-  loadProject(folder({ 'Tsfile.yaml': text, ...(dotEnv === undefined ? {} : { '.env': dotEnv }) }), { env });
+  loadProject(folder({ 'Tsfile.yaml': text, ...(dotEnv === undefined ? {} : { '.env': dotEnv }) }), { env, boxes });
 
 /** The error that loading throws; anything but a TsvError fails the test. */
 export async function failure(loading: Promise<unknown>): Promise<TsvError> {

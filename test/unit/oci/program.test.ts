@@ -381,6 +381,17 @@ describe('the program of a Tsfile container', () => {
     ]);
   });
 
+  test('takes layers by short names from a folder, where their paths are too long together', () => {
+    const many = { ...layers, lower: ['0', '1', '2'], folder: '/m/lower' };
+    const lines = text(tsfile({ rootfs: many }));
+    const at = lines.findIndex((line) => line.startsWith('mount overlay'));
+    expect(lines.slice(at - 1, at + 2)).toEqual([
+      'chdir /m/lower',
+      'mount overlay /m/rootfs overlay MS_NODEV lowerdir=0:1:2,upperdir=/m/upper,workdir=/m/work # root file system',
+      'chdir /m/rootfs',
+    ]);
+  });
+
   test('escapes what overlay options would take for separators', () => {
     const odd = { lower: ['/a:b', '/c,d'], upper: '/e\\f', work: '/w', mountPoint: '/m', userxattr: false };
     expect(text(tsfile({ rootfs: odd })).find((line) => line.startsWith('mount overlay'))).toContain(

@@ -82,6 +82,7 @@ export class World {
         this.present.delete(action.network);
         return;
       case 'box.ensure':
+      case 'image.ensure':
         return;
       case 'machine.create': {
         const spec = this.#spec(action.machine);

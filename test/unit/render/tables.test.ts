@@ -203,6 +203,7 @@ describe('a plan', () => {
     expect(renderPlan(planOf(), pipe)).toBe('nothing to do\n');
     expect(planCounts(planOf())).toBe('nothing to do');
     expect(planCounts(planOf({ do: 'sandbox.ensure' }))).toBe('the sandbox to set up');
+    expect(planCounts(planOf({ do: 'image.ensure', image: 'docker.io/library/nginx:1' }))).toBe('1 image to get');
   });
 
   test('is JSON for programs', () => {

@@ -43,7 +43,9 @@ const compiledSchema = {
 };
 
 /** Loaded with the command itself; everything else that it imports dynamically is a file of its own. */
-const inline = ['status', 'exec', 'ssh', 'ssh-proxy', 'port'].map((name) => `src/cli/commands/${name}.ts`);
+const inline = ['status', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-list'].map(
+  (name) => `src/cli/commands/${name}.ts`,
+);
 /** Asked for by many commands, and with the YAML parser the largest part: kept compiled like the command itself. */
 const tsfileReader = 'src/config/index.ts';
 const parts = new Map();
@@ -117,6 +119,7 @@ await build({
   entryPoints: {
     agent: 'src/agent-main.ts',
     'sockets-worker': 'src/net/sockets-worker.ts',
+    unpack: 'src/unpack-main.ts',
     ...Object.fromEntries(parts),
   },
   plugins: [sharedReader, compiledSchema],

@@ -18,11 +18,11 @@ import { createContainerSshServer } from '../ssh/server.ts';
 import { Journal } from '../state/journal.ts';
 import { projectPaths, runPaths } from '../state/paths.ts';
 import { newState, StateStore } from '../state/store.ts';
-import { findBuiltBox } from '../store/box/find.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
 import { builtFile } from './place.ts';
+import { sourceOf } from './source.ts';
 
 /** The agent, put together: the only place that knows every part. */
 export function createAgent(config: AgentConfig) {
@@ -42,7 +42,7 @@ export function createAgent(config: AgentConfig) {
   const places: MachinePlaces = {
     machineDir: paths.machineDir,
     runDir: run.machineDir,
-    box: (name, kind, digest) => findBuiltBox({ store: storeDir, name, kind, digest }),
+    box: (machine, digest) => sourceOf({ storeDir, map }, machine, digest),
   };
   const dial = (host: string, port: number) => sockets.dial(host, port, { timeoutMs: 10_000 });
   const kvm = createKvmProvider({

@@ -13,7 +13,7 @@ export interface Place {
   readonly file?: string;
 }
 
-const tsfileNames = ['Tsfile.yaml', 'Tsfile.yml'];
+export const tsfileNames = ['Tsfile.yaml', 'Tsfile.yml'];
 
 /** The nearest of `dir` and the folders above it. */
 function upwards(dir: string, isWanted: (dir: string) => boolean): string | undefined {
@@ -31,6 +31,9 @@ export function packageDir(from = dirname(fileURLToPath(import.meta.url))): stri
     hint: 'npm install -g ts-vm',
   });
 }
+
+/** Where the recipes of boxes are. */
+export const boxesDir = (): string => join(packageDir(), 'boxes');
 
 export const builtFile = (name: string): string => join(packageDir(), 'dist', name);
 
@@ -52,8 +55,15 @@ export function findProjectDir(place: Place): string {
 
 /** The Tsfile, checked. The parser is loaded only here. */
 export async function load(place: Place): Promise<Project> {
-  const { loadProject } = await import('../config/index.ts');
-  return loadProject(place.cwd, { env: place.env, ...(place.file === undefined ? {} : { file: place.file }) });
+  const [{ loadProject }, { recipeNames }] = await Promise.all([
+    import('../config/index.ts'),
+    import('../store/box/names.ts'),
+  ]);
+  return loadProject(place.cwd, {
+    env: place.env,
+    boxes: recipeNames(boxesDir()),
+    ...(place.file === undefined ? {} : { file: place.file }),
+  });
 }
 
 /** What the last `up` read, so that `status` need not parse: the names, and a stamp of the files that they came from. */

@@ -2,17 +2,22 @@ import { AgentLeaving, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
 import type { Emit } from '../model/events.ts';
+import { isDigest } from '../model/image.ts';
 import type { Plan } from '../model/plan.ts';
-import type { MachineKind, Project } from '../model/project.ts';
+import type { Project } from '../model/project.ts';
+import type { State } from '../model/state.ts';
 import { portHolder, portTaken } from '../net/forwards.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import { readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
+import { storeDir } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
 import { projectAgent } from './agent.ts';
 import { requireHost } from './host.ts';
+import { loadLocked, rememberLock, requireLocked } from './lock.ts';
 import { findProjectDir, load, noteOf, type Place } from './place.ts';
+import type { EnsuredSources, Source } from './sources.ts';
 
 export interface RunOptions {
   readonly place: Place;
@@ -24,12 +29,18 @@ export interface RunOptions {
   readonly signal: AbortSignal;
 }
 
-/** `tsv up` and `tsv reload`. */
+/** `tsv up` and `tsv reload`. `locked`: fails where Tsfile.lock would have to change. */
 export async function bringUp(
-  options: RunOptions & { readonly command: 'up' | 'reload'; readonly provision: boolean | 'force' },
+  options: RunOptions & {
+    readonly command: 'up' | 'reload';
+    readonly provision: boolean | 'force';
+    readonly locked: boolean;
+  },
 ): Promise<RunResult> {
   const { place, command, targets, provision } = options;
-  const project = await load(place);
+  const found = await loadLocked(place);
+  const { project } = found;
+  if (options.locked) await requireLocked(found);
   const state = readState(project.dir);
   // Planned here only to learn what will be needed; the agent plans again with what it sees then.
   const plan = reconcile({ command, wanted: project, observation: observe(state), targets, options: { provision } });
@@ -37,12 +48,17 @@ export async function bringUp(
     // Machines run on without their agent; their forwards do not.
     if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process)))
       (await projectAgent(options.place, project.dir, project.name)).destroy();
+    if (!options.locked) await rememberLock(found, new Map(), place, options.emit);
     return { plan };
   }
-  const missing = plan.nodes.flatMap(({ action }) => (action.do === 'machine.create' ? [action.machine] : []));
+  const namesOf = (what: 'machine.create' | 'machine.start') =>
+    plan.nodes.flatMap(({ action }) => (action.do === what ? [action.machine] : []));
+  const missing = namesOf('machine.create');
   requirePorts(project, plan, project.dir);
   requireHost(project.machines.filter(({ name }) => missing.includes(name)).map(({ kind }) => kind));
-  const boxes = await resolveBoxes(project, missing, options);
+  const sources = sourcesFor(project, { create: missing, start: namesOf('machine.start') }, state);
+  const { digests: boxes, images } = await takeSources(project, sources, options);
+  if (!options.locked) await rememberLock(found, images, place, options.emit);
   return viaAgent(options, project.dir, project.name, {
     command,
     project,
@@ -112,16 +128,36 @@ function requirePorts(project: Project, plan: Plan, dir: string): void {
   }
 }
 
-/** Boxes are built here, as the user, before the agent works. The code for it loads only when a machine is to be made. */
-async function resolveBoxes(
+/**
+ * What has to be in the store: for machines that are made, and for those that start, whose image somebody may have removed
+ * meanwhile. They start from what they were made from.
+ */
+function sourcesFor(
   project: Project,
-  names: readonly string[],
-  options: RunOptions,
-): Promise<Record<string, string>> {
-  const wanted = new Map<string, { box: string; kind: MachineKind }>();
-  for (const { name, box, kind } of project.machines)
-    if (names.includes(name)) wanted.set(boxKey(box, kind), { box, kind });
-  if (wanted.size === 0) return {};
-  const { ensureBoxes } = await import('./box.ts');
-  return ensureBoxes(options.place, [...wanted.values()], options.emit, options.signal);
+  names: { readonly create: readonly string[]; readonly start: readonly string[] },
+  state: State | undefined,
+): readonly Source[] {
+  const wanted = new Map<string, Source>();
+  for (const { name, box, kind, image } of project.machines) {
+    const made = state?.machines[name]?.boxDigest;
+    if (names.create.includes(name))
+      wanted.set(boxKey(box, kind), image === undefined ? { box, kind } : { image: box, ...image });
+    else if (names.start.includes(name) && image !== undefined && isDigest(made) && !wanted.has(boxKey(box, kind)))
+      wanted.set(boxKey(box, kind), { image: box, digest: made });
+  }
+  return [...wanted.values()];
+}
+
+/**
+ * Boxes are built and images pulled here, as the user, before the agent works. The code for it loads only when a machine is
+ * to be made, or one of an image is to start.
+ */
+async function takeSources(project: Project, wanted: readonly Source[], options: RunOptions): Promise<EnsuredSources> {
+  if (wanted.length === 0) return { digests: {}, images: new Map() };
+  const [{ ensureSources }, { rememberProject }] = await Promise.all([
+    import('./sources.ts'),
+    import('../store/projects.ts'),
+  ]);
+  rememberProject(storeDir(options.place.env), project.dir);
+  return ensureSources(options.place, wanted, options.emit, options.signal);
 }

@@ -1,5 +1,5 @@
 import type { MachineKind } from '../model/project.ts';
-import type { Observed, State } from '../model/state.ts';
+import type { MachineState, Observed, State } from '../model/state.ts';
 import { type LockHolder, readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
@@ -15,8 +15,20 @@ export interface MachineStatus {
   readonly accel?: string;
   readonly accelReason?: string;
   readonly startedAt?: string;
+  readonly image?: ImageStatus;
   /** Steps done, of how many. */
   readonly provisioned?: string;
+}
+
+/** Of a container that was made from an image. */
+export interface ImageStatus {
+  /** In full. */
+  readonly reference: string;
+  /** Of the manifest. */
+  readonly digest: string;
+  /** `80/tcp`: what the image says that it listens on, forwarded or not. */
+  readonly exposedPorts: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export interface ProjectStatus {
@@ -96,8 +108,15 @@ function describe(
     forwards: record.spec.forwards.map(forwardText),
     ...(record.accel === undefined ? {} : { accel: record.accel.accel, accelReason: record.accel.reason }),
     ...(record.startedAt === undefined || observed.state !== 'running' ? {} : { startedAt: record.startedAt }),
+    ...(record.spec.image === undefined ? {} : { image: imageStatus(record) }),
     ...(steps.length === 0 ? {} : { provisioned: `${done}/${steps.length}` }),
   };
+}
+
+/** As the provider remembers it. */
+export function imageStatus({ spec, boxDigest, provider }: MachineState): ImageStatus {
+  const { exposedPorts = [], labels = {} } = (provider.image ?? {}) as Partial<ImageStatus>;
+  return { reference: spec.box, digest: boxDigest, exposedPorts, labels };
 }
 
 function situation(observed: Observed, ready: boolean): { state: MachineStatus['state']; detail?: string } {

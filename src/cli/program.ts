@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Place } from '../app/place.ts';
 import { TsvError } from '../model/errors.ts';
+import { describeStore } from './describe-store.ts';
 
 /** What every command gets; see run.ts. */
 export interface Session {
@@ -117,6 +118,25 @@ export function createProgram(
     ).addOption(json),
   );
 
+  when('lock', () =>
+    define(
+      'lock',
+      'write into Tsfile.lock which boxes and images the machines are made from',
+      async () => (await import('./commands/lock.ts')).lock as Handler<never>,
+    )
+      .option('--check', 'write nothing; ask the registries what is newer; exit code 0: nothing, 2: something')
+      .addOption(json),
+  );
+  when('update', () =>
+    names(
+      define(
+        'update',
+        'ask the registries for newer images, and write them into Tsfile.lock; up takes them',
+        async () => (await import('./commands/lock.ts')).update as Handler<never>,
+      ),
+    ).addOption(json),
+  );
+
   program.commandsGroup('Machines:');
   for (const [name, description] of [
     ['up', 'make the machines as the Tsfile says'],
@@ -126,6 +146,7 @@ export function createProgram(
     names(define(name, description, async () => (await import('./commands/change.ts'))[name] as Handler<never>))
       .option('--provision', 'run all provisioning steps again')
       .option('--no-provision', 'run no provisioning steps')
+      .option('--locked', 'fail if Tsfile.lock would have to change')
       .addOption(parallel)
       .addOption(json)
       .option('-q, --quiet', 'print errors only');
@@ -249,6 +270,15 @@ export function createProgram(
       .passThroughOptions(),
   );
   if (only === undefined) describeBox();
+  describeStore(
+    program,
+    (load) =>
+      async (...all) => {
+        const command = all.at(-1) as Command;
+        await run(load, command.args, command.opts(), program.opts());
+      },
+    only,
+  );
   when('doctor', () =>
     define(
       'doctor',

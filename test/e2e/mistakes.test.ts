@@ -61,7 +61,7 @@ describe('bad input', () => {
   });
 
   test('an unknown box is told before anything is made', async () => {
-    const project = fixture({ 'Tsfile.yaml': one.replace('debian-12', 'debian-21') });
+    const project = fixture({ 'Tsfile.yaml': one.replace('image: debian-12, memory: 64M', 'box: debian-21') });
     const { code, stderr } = await project.tsv('up');
     expect(code).toBe(1);
     expect(stderr).toMatch(/debian-21[\s\S]*debian-12/);

@@ -19,11 +19,18 @@ const common = (session: Session, targets: readonly string[], options: ChangeOpt
 });
 
 const bring =
-  (command: 'up' | 'reload'): Handler<ChangeOptions & { provision?: boolean }> =>
+  (command: 'up' | 'reload'): Handler<ChangeOptions & { provision?: boolean; locked?: boolean }> =>
   async (session, targets, options) => {
     const mode = options.provision === true ? 'force' : (options.provision ?? true);
     const { plan } = await withProgress(session, options, (emit, signal) =>
-      bringUp({ ...common(session, targets, options), command, provision: mode, emit, signal }),
+      bringUp({
+        ...common(session, targets, options),
+        command,
+        provision: mode,
+        locked: options.locked === true,
+        emit,
+        signal,
+      }),
     );
     if (options.json !== true && options.quiet !== true) {
       session.stderr.write(plan.nodes.length === 0 ? 'Everything is as the Tsfile says.\n' : await whatNext(session));

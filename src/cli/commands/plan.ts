@@ -1,4 +1,4 @@
-import { load } from '../../app/place.ts';
+import { loadLocked } from '../../app/lock.ts';
 import { reconcile } from '../../plan/reconcile.ts';
 import { observe } from '../../state/observe.ts';
 import { readState } from '../../state/store.ts';
@@ -9,7 +9,7 @@ import { readTerminal } from '../render/terminal.ts';
 const changesCode = 2;
 
 export const plan: Handler<{ json?: boolean }> = async (session, targets, options) => {
-  const project = await load(session.place);
+  const { project } = await loadLocked(session.place);
   const result = reconcile({ command: 'up', wanted: project, observation: observe(readState(project.dir)), targets });
   session.stdout.write(
     options.json === true

@@ -1,4 +1,5 @@
 import { knownMachine } from '../../app/machine.ts';
+import { imageStatus } from '../../app/status.ts';
 import { TsvError } from '../../model/errors.ts';
 import type { Handler } from '../program.ts';
 
@@ -19,6 +20,12 @@ export const port: Handler<{ json?: boolean }> = async (session, [name = '', gue
         guestPort === undefined ? `${inside} -> ${hostAddress}:${hostPort}\n` : `${hostAddress}:${hostPort}\n`,
       );
     }
+    const exposed = record.spec.image === undefined ? [] : imageStatus(record).exposedPorts;
+    const missing = exposed.filter(
+      (port) => !record.spec.forwards.some((forward) => port === `${forward.guestPort}/tcp`),
+    );
+    if (guestPort === undefined && missing.length > 0)
+      session.stderr.write(`The image listens on ${missing.join(', ')}, too: not in \`forwards\` of the Tsfile.\n`);
   }
   return 0;
 };

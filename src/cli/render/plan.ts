@@ -106,6 +106,7 @@ export function planCounts(plan: Plan): string {
     ...counted('network.ensure', 'network', 'set up'),
     ...counted('network.remove', 'network', 'remove'),
     ...counted('box.ensure', 'box', 'prepare'),
+    ...counted('image.ensure', 'image', 'get'),
   ];
   // Only when nothing else is said: it comes with every first network and goes with the last.
   const sandbox = number('sandbox.ensure') > 0 ? 'the sandbox to set up' : 'the sandbox to remove';

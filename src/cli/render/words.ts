@@ -1,8 +1,9 @@
 import type { Action } from '../../model/plan.ts';
+import { shortReference } from '../../model/reference.ts';
 
 /** How one action is called beneath the name of what it works on. */
 export interface Words {
-  /** Under which name it is shown: a machine's, `network` or `box NAME`. */
+  /** Under which name it is shown: a machine's, `network`, `box NAME` or `image NAME:TAG`. */
   readonly row: string;
   /** As an order, `start`. */
   readonly todo: string;
@@ -41,6 +42,18 @@ export function wordsOf(action: Action): Words {
       const use = action.kind === 'vm' ? 'for VMs' : 'for containers';
       return words(`box ${action.box}`, `prepare ${use}`, `preparing ${use}`, `ready ${use}`, 'ready');
     }
+    case 'image.ensure':
+      return words(`image ${shortReference(action.image)}`, 'get', 'getting', 'there', 'ready');
+    case 'image.push':
+      return words(`image ${shortReference(action.image)}`, 'push', 'pushing', 'pushed', 'pushed');
+    case 'image.load':
+      return words(action.archive, 'load', 'loading', 'loaded', 'loaded');
+    case 'image.save':
+      return words(action.archive, 'save', 'saving', 'saved', 'saved');
+    case 'store.gc':
+      return words('store', 'remove what nobody uses', 'removing what nobody uses', 'tidied', 'tidy');
+    case 'store.verify':
+      return words('store', 'verify', 'verifying', 'verified', 'verified');
     case 'machine.create':
       return words(action.machine, 'create', 'creating', 'created', 'created');
     case 'machine.start':
@@ -60,7 +73,15 @@ export function wordsOf(action: Action): Words {
     case 'machine.stop':
       return words(action.machine, 'stop', 'stopping', 'stopped', 'stopped');
     case 'machine.destroy':
-      return words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed');
+      return action.keep === undefined
+        ? words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed')
+        : words(
+            action.machine,
+            `destroy all but its ${action.keep}`,
+            `destroying all but its ${action.keep}`,
+            `destroyed, ${action.keep} kept`,
+            'destroyed',
+          );
   }
 }
 

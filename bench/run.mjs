@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { containers } from './containers.mjs';
 import { openDocker } from './docker.mjs';
 import { exec } from './exec.mjs';
+import { images } from './images.mjs';
 import { describeMachine } from './machine.mjs';
 import { manyContainers } from './many.mjs';
 import { oci } from './oci.mjs';
@@ -18,7 +19,7 @@ import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, start, containers, manyContainers, vm];
+const all = [status, exec, oci, start, containers, manyContainers, images, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });

@@ -75,22 +75,31 @@ export const removeNetworkScript = (bridge: string): string => `ip link del ${br
 export const hostDevice = (kind: 'c' | 't', machine: string, index: number): string =>
   `${kind}${createHash('sha256').update(machine).digest('hex').slice(0, 10)}-${index}`;
 
-/** In the sandbox: one veth pair per attachment, the far end made directly inside the container's namespace. */
+/**
+ * In the sandbox: one veth pair per attachment, the far end made directly inside the container's namespace. Cables of
+ * an earlier run go with its namespace, which the kernel takes down in its own time: one that is still there is removed.
+ * Looked for where it costs no process: /proc/sys/net is that of the network namespace of whoever looks.
+ */
 export function containerLinksScript(
   machine: string,
   pid: number,
   addresses: readonly MachineAddress[],
   bridges: Readonly<Record<string, string>>,
 ): string {
-  return ipBatch(
+  const devices = addresses.map((_, index) => hostDevice('c', machine, index));
+  const leftovers = devices.map(
+    (device) => `[ ! -e /proc/sys/net/ipv4/conf/${device} ] || ip link del ${device} 2>/dev/null || :\n`,
+  );
+  const links = ipBatch(
     addresses.flatMap((address, index) => {
-      const device = hostDevice('c', machine, index);
+      const device = devices[index];
       return [
         `link add ${device} type veth peer name ${address.device} address ${address.mac} netns ${pid}`,
         `link set ${device} master ${bridges[address.network]} up`,
       ];
     }),
   );
+  return leftovers.join('') + links;
 }
 
 /** Does what `script` says in the network namespace of `pid`. */

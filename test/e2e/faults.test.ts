@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { get, killNow } from '../support/cli.ts';
@@ -63,6 +63,18 @@ describe('when something dies', () => {
     expect((await project.states()).a).toBe('stopped (ended unexpectedly)');
     await project.ok('up');
     expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+  });
+
+  test('a stopped machine starts again while its old network is still there', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up');
+    // The kernel takes a network namespace down in its own time. An open descriptor makes that time as long as the test.
+    const old = openSync(`/proc/${project.machinePid('a')}/ns/net`, 'r');
+    onTestFinished(() => closeSync(old));
+    await project.ok('halt a');
+    await project.ok('up');
+    expect(await project.states()).toEqual({ a: 'running', b: 'running' });
+    expect((await project.ok('exec b -- ping -c1 -W5 a')).stdout).toContain('1 received');
   });
 
   test('a killed sandbox holder: status does not claim that machines work, up makes them anew', async () => {

@@ -86,14 +86,17 @@ describe('the networks of a sandbox', () => {
 describe("a container's cables", () => {
   const addresses = [address(nat, 2, 0), address(isolated, 2, 1)];
 
-  test('are made in the sandbox, the far ends inside the container', () => {
+  test('are made in the sandbox in place of those of an earlier run, the far ends inside the container', () => {
+    const [first, second] = [hostDevice('c', 'web', 0), hostDevice('c', 'web', 1)];
     expect(
       containerLinksScript('web', 4711, addresses, { default: 'br-default', backend: 'br-backend' }),
-    ).toBe(`ip -batch - <<'END'
-link add ${hostDevice('c', 'web', 0)} type veth peer name eth0 address 02:00:00:00:00:02 netns 4711
-link set ${hostDevice('c', 'web', 0)} master br-default up
-link add ${hostDevice('c', 'web', 1)} type veth peer name eth1 address 02:00:00:00:01:02 netns 4711
-link set ${hostDevice('c', 'web', 1)} master br-backend up
+    ).toBe(`[ ! -e /proc/sys/net/ipv4/conf/${first} ] || ip link del ${first} 2>/dev/null || :
+[ ! -e /proc/sys/net/ipv4/conf/${second} ] || ip link del ${second} 2>/dev/null || :
+ip -batch - <<'END'
+link add ${first} type veth peer name eth0 address 02:00:00:00:00:02 netns 4711
+link set ${first} master br-default up
+link add ${second} type veth peer name eth1 address 02:00:00:00:01:02 netns 4711
+link set ${second} master br-backend up
 END
 `);
   });

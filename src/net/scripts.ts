@@ -114,7 +114,8 @@ export function containerAddressesScript(
   return [
     'for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null || :\n',
     // Ports below 1024 and ping need no capability inside (ip_unprivileged_port_start, icmp(7)).
-    'echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range 2>/dev/null || :\n',
+    // Only groups that the writer's user namespace knows can be named: an ordinary user's has fewer.
+    'for last in 2147483647 65535; do echo "0 $last" > /proc/sys/net/ipv4/ping_group_range && break; done 2>/dev/null || :\n',
     ipBatch([
       'link set lo up',
       ...addresses.flatMap((address) => [

@@ -11,7 +11,8 @@ const { netns } = workerData as { netns: string };
 const home = openSync(netns, 'r');
 syscall('setns', 'entering the sandbox', home, CLONE.NEWNET);
 
-parentPort?.on('message', (request: { id: number; netns?: string }) => {
+parentPort?.on('message', (request: { id: number; netns?: string } | 'end') => {
+  if (request === 'end') return end();
   try {
     const fd = request.netns === undefined ? makeSocket() : within(request.netns, makeSocket);
     parentPort?.postMessage({ id: request.id, fd });
@@ -19,6 +20,11 @@ parentPort?.on('message', (request: { id: number; netns?: string }) => {
     parentPort?.postMessage({ id: request.id, fd: -1, error: error instanceof Error ? error.message : String(error) });
   }
 });
+
+function end(): void {
+  closeSync(home);
+  parentPort?.close();
+}
 
 function makeSocket(): number {
   return syscall('socket', 'making a socket in the sandbox', AF_INET, SOCK_STREAM_CLOEXEC_NONBLOCK, 0);

@@ -10,6 +10,7 @@ import { TsvError } from '../model/errors.ts';
 export class SocketFactory {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, { resolve: (fd: number) => void; reject: (error: Error) => void }>();
+  private readonly exited: Promise<void>;
   private nextId = 1;
   /** Set when the thread is gone: every later request fails with it. */
   private failure: TsvError | undefined;
@@ -30,7 +31,12 @@ export class SocketFactory {
       this.waiting.clear();
     };
     this.worker.on('error', (error) => fail(error.message, error));
-    this.worker.on('exit', (code) => fail(`its socket thread ended with ${code}`));
+    this.exited = new Promise((resolve) => {
+      this.worker.on('exit', (code) => {
+        fail(`its socket thread ended with ${code}`);
+        resolve();
+      });
+    });
   }
 
   /** An unconnected TCP socket of the sandbox, or of another namespace inside it. */
@@ -71,7 +77,10 @@ export class SocketFactory {
     });
   }
 
+  /** The thread ends by itself, when it has come so far: ended from outside while it loads koffi, it takes the process along. */
   async close(): Promise<void> {
-    await this.worker.terminate();
+    this.worker.ref();
+    this.worker.postMessage('end');
+    await this.exited;
   }
 }

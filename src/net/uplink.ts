@@ -42,6 +42,9 @@ export function chooseUplinkPair(projectId: string, taken: readonly Subnet[]): {
   });
 }
 
+/** Forwarding is all projects': who is the first and who the last is decided by one at a time. Locked is what it is about. */
+const oneAtATime = 'exec 9</proc/sys/net/ipv4/ip_forward && flock 9';
+
 /** On the host, as root. */
 export function hostUplinkScript(
   projectId: string,
@@ -50,6 +53,7 @@ export function hostUplinkScript(
 ): string {
   const { device, table } = hostNames(projectId);
   return [
+    oneAtATime,
     `ip link del ${device} 2>/dev/null || :`,
     "ip -batch - <<'END'",
     `link add ${device} type veth peer name ${uplinkDevice} netns ${holderPid}`,
@@ -85,6 +89,7 @@ export const sandboxUplinkScript = (pair: { host: string; sandbox: string }): st
 export function removeHostUplinkScript(projectId: string): string {
   const { device, table } = hostNames(projectId);
   return [
+    oneAtATime,
     `ip link del ${device} 2>/dev/null || :`,
     `nft delete table ip ${table} 2>/dev/null || :`,
     `if ! ip -o link show | grep -q ': tsv-' && nft list table inet ${forwardingTable} >/dev/null 2>&1; then`,

@@ -15,6 +15,20 @@ machines:
 `;
 
 describe('the life of a project', () => {
+  test('projects that come and go at the same time leave the host as it was', async () => {
+    const projects = Array.from({ length: 5 }, () => fixture({ 'Tsfile.yaml': two.replace('isolated', 'nat') }));
+    await Promise.all(
+      projects.map(async (project) => {
+        for (let round = 0; round < 3; round++) {
+          await project.ok('up');
+          await project.ok('halt');
+        }
+        await project.ok('destroy -f');
+      }),
+    );
+    for (const project of projects) await project.expectNothingLeft();
+  });
+
   test('halt stops machines and keeps their disks; up starts them again', async () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');

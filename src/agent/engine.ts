@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
+import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
 import type { MachineContext, Transport } from '../model/provider.ts';
@@ -33,6 +34,8 @@ export interface EngineOptions {
   readonly places: MachinePlaces;
   readonly forwards: Forwards;
   dial(host: string, port: number): Promise<Duplex>;
+  /** Keeps what happened to a machine. */
+  happened(machine: string, event: MachineHappening): void;
   runStep(request: {
     step: ProvisionStep;
     transport: Transport;
@@ -265,6 +268,7 @@ export class Engine {
       ...record,
       provider: { ...record.provider, ...remembered },
     }));
+    this.options.happened(machine.name, { type: 'created' });
     sandbox.updateNames(namedMachines(this.state), this.state.sandbox?.dnsmasq);
   }
 
@@ -306,6 +310,7 @@ export class Engine {
       holder: sandbox.holder,
       ...(started.accel === undefined ? {} : { accel: started.accel }),
     }));
+    this.options.happened(name, { type: 'started' });
     this.watch(name, recordOf(this.state, name));
   }
 
@@ -348,12 +353,17 @@ export class Engine {
     if (recordOf(this.state, name).spec.kind === 'container') await this.open(name, context.signal);
     else await this.connect(name, context.signal);
     await this.updateMachine(name, (record) => ({ ...record, ready: true }));
+    this.options.happened(name, { type: 'ready' });
   }
 
   /** By the Tsfile's check, else by the image's. */
   private async healthy(name: string, { project, signal }: ActionContext): Promise<void> {
     const spec = project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
-    const check: Check = spec.healthcheck ?? imageCheck(spec, this.context(name).box.defaults);
+    const { exec } = spec.healthcheck ?? {};
+    const check: Check =
+      spec.healthcheck !== undefined && exec !== undefined
+        ? { ...spec.healthcheck, exec }
+        : imageCheck(spec, this.context(name).box.defaults);
     return waitHealthy(name, check, await this.connect(name, signal), signal);
   }
 
@@ -369,6 +379,7 @@ export class Engine {
       ...record,
       steps: { ...record.steps, [stepName]: { fingerprint: step.fingerprint, doneAt: new Date().toISOString() } },
     }));
+    this.options.happened(name, { type: 'provisioned', step: stepName });
   }
 
   private async stop(name: string, force: boolean): Promise<void> {
@@ -384,6 +395,7 @@ export class Engine {
       ...current,
       ready: false,
     }));
+    this.options.happened(name, { type: 'stopped' });
   }
 
   private async destroy(name: string, keepVolumes: boolean): Promise<void> {
@@ -398,6 +410,7 @@ export class Engine {
     if (!keepVolumes) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
+    this.options.happened(name, { type: 'destroyed' });
     if (this.state.sandbox?.dnsmasq !== undefined)
       sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
   }

@@ -5,7 +5,9 @@ import { type Healthcheck, isolationOf, type Machine } from '../model/project.ts
 import type { ExecRequest, ExecResult, Transport } from '../model/provider.ts';
 
 /** A health check, and as whom and where it runs; absent: as root, at home. */
-export interface Check extends Healthcheck, Pick<ExecRequest, 'user' | 'cwd'> {}
+export interface Check extends Omit<Healthcheck, 'exec'>, Pick<ExecRequest, 'user' | 'cwd'> {
+  readonly exec: readonly string[];
+}
 
 /** Docker's, where an image leaves it open (reference of Dockerfile, HEALTHCHECK). */
 const dockerCheck = { everyMs: 30_000, timeoutMs: 30_000, retries: 3, startPeriodMs: 0 };

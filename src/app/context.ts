@@ -15,6 +15,7 @@ import { runStep } from '../provision/runner.ts';
 import { connectSsh } from '../ssh/client.ts';
 import { readIdentity } from '../ssh/identity.ts';
 import { createContainerSshServer } from '../ssh/server.ts';
+import { EventLog } from '../state/events.ts';
 import { Journal } from '../state/journal.ts';
 import { projectPaths, runPaths } from '../state/paths.ts';
 import { newState, StateStore } from '../state/store.ts';
@@ -67,7 +68,17 @@ export function createAgent(config: AgentConfig) {
       dial: (netns, port) => sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
     }),
   };
-  const engine = new Engine({ store, sandbox, providers, places, forwards, dial, runStep });
+  const events = new EventLog(projectDir);
+  const engine = new Engine({
+    store,
+    sandbox,
+    providers,
+    places,
+    forwards,
+    dial,
+    happened: (machine, event) => events.append(machine, event),
+    runStep,
+  });
   const service = new Service({
     store,
     engine,
@@ -95,6 +106,7 @@ export function createAgent(config: AgentConfig) {
     close: async () => {
       await kvm.detach();
       await sockets.close();
+      events.close();
     },
   };
 }

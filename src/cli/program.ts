@@ -1,7 +1,12 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { Place } from '../app/place.ts';
 import { TsvError } from '../model/errors.ts';
+import { type Describe, wholeNumber } from './describe.ts';
+import { describeLook } from './describe-look.ts';
+import { describeMachines } from './describe-machines.ts';
+import { describeProject } from './describe-project.ts';
 import { describeStore } from './describe-store.ts';
+import { describeUse } from './describe-use.ts';
 
 /** What every command gets; see run.ts. */
 export interface Session {
@@ -14,12 +19,6 @@ export interface Session {
 }
 
 export type Handler<O> = (session: Session, args: readonly string[], options: O) => Promise<number>;
-
-const wholeNumber = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number, 1 or more');
-  return value;
-};
 
 /**
  * The command line. Each command's code is loaded when it is called, and not before.
@@ -91,172 +90,11 @@ export function createProgram(
       .action(boxAction('build'));
   };
 
-  program.commandsGroup('Project:');
-  when('init', () =>
-    define(
-      'init',
-      'write a commented Tsfile.yaml',
-      async () => (await import('./commands/init.ts')).init as Handler<never>,
-    )
-      .option('-t, --template <name>', 'which one to write', 'default')
-      .option('-l, --list', 'list the templates'),
-  );
-  when('validate', () =>
-    define(
-      'validate',
-      'check the Tsfile and show every mistake',
-      async () => (await import('./commands/validate.ts')).validate as Handler<never>,
-    ).addOption(json),
-  );
-  when('plan', () =>
-    names(
-      define(
-        'plan',
-        'show what up would do and why; exit code 0: nothing, 2: something',
-        async () => (await import('./commands/plan.ts')).plan as Handler<never>,
-      ),
-    ).addOption(json),
-  );
-
-  when('lock', () =>
-    define(
-      'lock',
-      'write into Tsfile.lock which boxes and images the machines are made from',
-      async () => (await import('./commands/lock.ts')).lock as Handler<never>,
-    )
-      .option('--check', 'write nothing; ask the registries what is newer; exit code 0: nothing, 2: something')
-      .addOption(json),
-  );
-  when('update', () =>
-    names(
-      define(
-        'update',
-        'ask the registries for newer images, and write them into Tsfile.lock; up takes them',
-        async () => (await import('./commands/lock.ts')).update as Handler<never>,
-      ),
-    ).addOption(json),
-  );
-
-  program.commandsGroup('Machines:');
-  for (const [name, description] of [
-    ['up', 'make the machines as the Tsfile says'],
-    ['reload', 'restart machines, with what changed in the Tsfile'],
-  ] as const) {
-    if (only !== undefined && only !== name) continue;
-    names(define(name, description, async () => (await import('./commands/change.ts'))[name] as Handler<never>))
-      .option('--provision', 'run all provisioning steps again')
-      .option('--no-provision', 'run no provisioning steps')
-      .option('--locked', 'fail if Tsfile.lock would have to change')
-      .addOption(parallel)
-      .addOption(json)
-      .option('-q, --quiet', 'print errors only');
-  }
-  when('provision', () =>
-    names(
-      define(
-        'provision',
-        'run the provisioning steps of running machines again',
-        async () => (await import('./commands/change.ts')).provisionMachines as Handler<never>,
-      ),
-    )
-      .option('--only <step>', 'only the step of this name')
-      .addOption(parallel)
-      .addOption(json)
-      .option('-q, --quiet', 'print errors only'),
-  );
-  when('halt', () =>
-    names(
-      define(
-        'halt',
-        'stop machines; their disks stay',
-        async () => (await import('./commands/change.ts')).halt as Handler<never>,
-      ),
-    )
-      .option('--force', 'end them at once')
-      .addOption(parallel)
-      .addOption(json)
-      .option('-q, --quiet', 'print errors only'),
-  );
-  when('destroy', () =>
-    names(
-      define(
-        'destroy',
-        'remove machines and all that was made for them',
-        async () => (await import('./commands/change.ts')).destroy as Handler<never>,
-      ),
-    )
-      .option('-f, --force', 'do not ask')
-      .addOption(parallel)
-      .addOption(json)
-      .option('-q, --quiet', 'print errors only'),
-  );
-
-  program.commandsGroup('Look and use:');
-  when('status', () =>
-    define(
-      'status',
-      'machines and their state',
-      async () => (await import('./commands/status.ts')).status as Handler<never>,
-    ).addOption(json),
-  );
-  when('ssh', () =>
-    define(
-      'ssh',
-      'go into a machine, or run one command there',
-      async () => (await import('./commands/ssh.ts')).ssh as Handler<never>,
-    )
-      .argument('<name>', 'the machine')
-      .argument('[command...]', 'a command line for the machine’s shell; put -- before it')
-      .option('-c, --command <command>', 'a command line for the machine’s shell')
-      .option('-l, --login <user>', 'as this user', 'root')
-      .option('-t, --tty', 'give the command a terminal'),
-  );
-  when('exec', () =>
-    define(
-      'exec',
-      'run a program in a machine, without a shell',
-      async () => (await import('./commands/exec.ts')).exec as Handler<never>,
-    )
-      .argument('<name>', 'the machine')
-      .argument('<command...>', 'program and arguments; put -- before them')
-      .option('-u, --user <user>', 'as this user', 'root')
-      .option('-w, --workdir <folder>', 'in this folder')
-      .option(
-        '-e, --env <NAME=value>',
-        'with this variable; may be given more than once',
-        (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
-      )
-      .option('-T, --no-tty', 'give it no terminal')
-      .passThroughOptions(),
-  );
-  when('ssh-config', () =>
-    define(
-      'ssh-config',
-      'configuration for ssh, scp, rsync, sftp and editors',
-      async () => (await import('./commands/ssh-config.ts')).sshConfigCommand as Handler<never>,
-    ).argument('[names...]', 'machines; all when none is given'),
-  );
-  when('logs', () =>
-    names(
-      define(
-        'logs',
-        'what machines print: console of a VM, output of a container',
-        async () => (await import('./commands/logs.ts')).logs as Handler<never>,
-      ),
-    )
-      .option('-f, --follow', 'go on as they print more')
-      .option('-n, --tail <lines>', 'only the last lines', wholeNumber),
-  );
-  when('port', () =>
-    define(
-      'port',
-      'forwarded ports of a machine',
-      async () => (await import('./commands/port.ts')).port as Handler<never>,
-    )
-      .argument('<name>', 'the machine')
-      .argument('[port]', 'print only where this port of the machine is reached')
-      .addOption(json),
-  );
+  const describe: Describe = { program, only, when, define, names, json, parallel };
+  describeProject(describe);
+  describeMachines(describe);
+  describeLook(describe);
+  describeUse(describe);
 
   program.commandsGroup('Host:');
   // Listed only: as the first word it is a program of its own, oci-main.ts.

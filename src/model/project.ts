@@ -58,6 +58,10 @@ export interface Machine {
   /** Machine names (replica groups already expanded). */
   readonly dependsOn: readonly Dependency[];
   readonly healthcheck?: Healthcheck;
+  /** What is done when it ends without having been asked to; absent: nothing. */
+  readonly restart?: Restart;
+  /** It does its work and ends: ending with 0 is what is wanted of it. Absent: false. */
+  readonly oneshot?: boolean;
   readonly provision: readonly ProvisionStep[];
   /** How long a machine may take until it can be reached, and to power off. */
   readonly bootTimeoutMs: number;
@@ -199,11 +203,24 @@ export interface Disk {
 
 export interface Dependency {
   readonly machine: string;
-  readonly condition: 'started' | 'healthy';
+  readonly condition: 'started' | 'healthy' | 'completed';
 }
 
+export interface Restart {
+  /** There is no daemon that would start machines with the host, so the last two differ in name only. */
+  readonly when: 'on-failure' | 'always' | 'unless-stopped';
+  /** At most this often in a row; absent: without end. */
+  readonly most?: number;
+}
+
+/** One of `exec`, `http`, `tcp` is there. */
 export interface Healthcheck {
-  readonly exec: readonly string[];
+  /** A command inside the machine; 0 is healthy. */
+  readonly exec?: readonly string[];
+  /** A request from the host's side to a port of the machine; 200 to 399 is healthy. */
+  readonly http?: { readonly port: number; readonly path: string };
+  /** A port of the machine that takes connections. */
+  readonly tcp?: number;
   readonly everyMs: number;
   readonly timeoutMs: number;
   readonly retries: number;

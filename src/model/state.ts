@@ -64,6 +64,13 @@ export interface MachineState {
   readonly startedAt?: string;
   /** Set once the machine could be reached after its last start. */
   readonly ready: boolean;
+  /** How the last run ended that was not asked to end; until the next start by a command. */
+  readonly ended?: Ending;
+  /** How often it was restarted since then, by its restart policy. */
+  readonly restarts?: number;
+  readonly health?: Health;
+  /** All its processes are frozen; of a VM: its CPUs are stopped. */
+  readonly paused?: boolean;
   /** VMs: what it runs on and why, e.g. `{accel: 'tcg', reason: '/dev/kvm: …'}`. */
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
@@ -72,10 +79,42 @@ export interface MachineState {
   readonly provider: Readonly<Record<string, unknown>>;
 }
 
+/** How a machine's last run ended. */
+export interface Ending {
+  /** ISO 8601. */
+  readonly at: string;
+  /**
+   * `exited`: by itself; of a VM: its system powered off. `killed`: by a signal. `oom`: the kernel found no memory for it.
+   * `panic`: of a VM: its kernel panicked. `lost`: nobody was there to see how, as after a crash of the host.
+   */
+  readonly why: 'exited' | 'killed' | 'oom' | 'panic' | 'lost';
+  /** Exit status of PID 1, of a VM: of QEMU. Absent where a signal ended it, or nobody saw it. */
+  readonly code?: number;
+  /** Without SIG: `KILL`. */
+  readonly signal?: string;
+  /** Where it is known: who sent the signal, what failed. */
+  readonly detail?: string;
+}
+
+/** What its health check says of a machine that runs. Written when it changes, not at every check. */
+export interface Health {
+  readonly status: 'starting' | 'healthy' | 'unhealthy';
+  /** ISO 8601. */
+  readonly since: string;
+  /** Of the check that made it unhealthy: how it failed, and the end of what it printed. */
+  readonly reason?: string;
+}
+
 /** What is really there. An impossible combination does not type-check. */
 export type Observed =
   | { readonly state: 'absent' }
-  | { readonly state: 'stopped' /** It should run: it ended without being asked. */; readonly unexpectedly: boolean }
+  | {
+      readonly state: 'stopped';
+      /** It should run: it ended without being asked. */
+      readonly unexpectedly: boolean;
+      /** How, if it ended by itself. */
+      readonly ended?: Ending;
+    }
   | { readonly state: 'running'; readonly process: ProcessRef }
   | { readonly state: 'broken'; readonly reasons: readonly string[] };
 

@@ -10,7 +10,9 @@ export interface Ready {
 
 /** What a machine's dependencies have to reach first, as node ids. */
 export function gatesOf(machine: Machine, ready: ReadonlyMap<string, Ready>): readonly (number | undefined)[] {
-  return machine.dependsOn.map((dependency) => ready.get(dependency.machine)?.[dependency.condition]);
+  return machine.dependsOn.map(
+    (dependency) => ready.get(dependency.machine)?.[dependency.condition === 'healthy' ? 'healthy' : 'started'],
+  );
 }
 
 /**

@@ -13,6 +13,8 @@ export const stateFiles = {
   state: 'state.json',
   journal: 'journal.ndjson',
   journalOld: 'journal.old.ndjson',
+  events: 'events.ndjson',
+  eventsOld: 'events.old.ndjson',
   lock: 'lock',
   lockHolder: 'lock.holder',
   agentLog: 'agent.log',

@@ -11,12 +11,22 @@ import type {
   Isolation,
   Machine,
   Network,
+  Restart,
   SeccompFile,
   Share,
   Tmpfs,
   Ulimit,
 } from '../model/project.ts';
-import type { MachineAddress, MachineState, NetworkState, ProcessRef, SandboxState, State } from '../model/state.ts';
+import type {
+  Ending,
+  Health,
+  MachineAddress,
+  MachineState,
+  NetworkState,
+  ProcessRef,
+  SandboxState,
+  State,
+} from '../model/state.ts';
 import {
   anything,
   bool,
@@ -89,7 +99,7 @@ const machine = object<Machine>(
     forwards: list(object<Forward>({ hostAddress: text, hostPort: port, guestPort: port }, {})),
     shares: list(object<Share>({ host: path, guest: path, readonly: bool }, {})),
     disks: list(object<Disk>({ name, sizeBytes: number }, {})),
-    dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy') }, {})),
+    dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy', 'completed') }, {})),
     provision: noSteps,
     bootTimeoutMs: number,
     stopTimeoutMs: number,
@@ -101,9 +111,15 @@ const machine = object<Machine>(
     command: list(text),
     isolation,
     healthcheck: object<Healthcheck>(
-      { exec: list(text), everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
-      {},
+      { everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
+      {
+        exec: list(text),
+        http: object<NonNullable<Healthcheck['http']>>({ port, path: text }, {}),
+        tcp: port,
+      },
     ),
+    restart: object<Restart>({ when: oneOf('on-failure', 'always', 'unless-stopped') }, { most: wholeFrom(1) }),
+    oneshot: bool,
   },
 );
 
@@ -116,6 +132,13 @@ function noSteps(value: unknown, at: string): readonly [] {
 const sandbox = object<SandboxState>({ holder: processRef, rooted: bool }, { dnsmasq: processRef, uplink: processRef });
 
 const networkState = object<NetworkState>({ spec: network, subnet: text, gateway: text, bridge: text }, {});
+
+const ending = object<Ending>(
+  { at: text, why: oneOf('exited', 'killed', 'oom', 'panic', 'lost') },
+  { code: wholeFrom(0), signal: text, detail: text },
+);
+
+const health = object<Health>({ status: oneOf('starting', 'healthy', 'unhealthy'), since: text }, { reason: text });
 
 const machineState = object<MachineState>(
   {
@@ -131,6 +154,10 @@ const machineState = object<MachineState>(
     process: processRef,
     holder: processRef,
     startedAt: text,
+    ended: ending,
+    restarts: wholeFrom(0),
+    health,
+    paused: bool,
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },
 );

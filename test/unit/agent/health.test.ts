@@ -1,12 +1,12 @@
 import { PassThrough, Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { imageCheck, waitHealthy } from '../../../src/agent/health.ts';
+import { type Check, imageCheck, waitHealthy } from '../../../src/agent/health.ts';
 import type { ContainerDefaults } from '../../../src/model/image.ts';
-import { type Healthcheck, isolationOf, type Machine } from '../../../src/model/project.ts';
+import { isolationOf, type Machine } from '../../../src/model/project.ts';
 import type { ExecResult, Transport } from '../../../src/model/provider.ts';
 
 const never = new AbortController().signal;
-const check = (own: Partial<Healthcheck> = {}): Healthcheck => ({
+const check = (own: Partial<Check> = {}): Check => ({
   exec: ['mysqladmin', 'ping'],
   everyMs: 1,
   timeoutMs: 10_000,

@@ -1,0 +1,23 @@
+import { type Command, InvalidArgumentError, type Option } from 'commander';
+import type { Handler } from './program.ts';
+
+/** What a group of commands is described with; see program.ts. */
+export interface Describe {
+  readonly program: Command;
+  /** The one command that is asked for; absent: all are described. */
+  readonly only: string | undefined;
+  /** Describes a command when it is needed: when it is the one that is asked for, or for help on all. */
+  when(name: string, describe: () => Command): void;
+  define(name: string, description: string, load: () => Promise<Handler<never>>): Command;
+  /** Adds `[names...]`: machines or replica groups. */
+  names(command: Command): Command;
+  readonly json: Option;
+  readonly parallel: Option;
+}
+
+/** For an option or argument. */
+export const wholeNumber = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number, 1 or more');
+  return value;
+};

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
+import { keeperOf } from '../../src/sys/keeper-of.ts';
 import { processRef } from '../../src/sys/process.ts';
 import { boundForeignLog, type Console, connectConsole } from './console.ts';
 import type { MachineFiles } from './files.ts';
@@ -16,7 +17,7 @@ export interface Attachment {
   readonly process: ProcessRef;
   readonly qmp: Qmp;
   readonly console: Console;
-  /** Fires when the process is gone. */
+  /** Fires when the process is gone, and its keeper has noted how it ended. */
   readonly exited: Promise<void>;
   /** Lets go; QEMU runs on. */
   detach(): void;
@@ -38,7 +39,8 @@ export async function attach(
   files: MachineFiles,
   options: { timeoutMs: number; signal?: AbortSignal },
 ): Promise<Attachment> {
-  const exited = launcher.exited(process);
+  const keeper = keeperOf(process.pid);
+  const exited = launcher.exited(process).then(() => (keeper === undefined ? undefined : launcher.exited(keeper)));
   let gone = false;
   void exited.then(() => {
     gone = true;

@@ -3,8 +3,9 @@ import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { MachineContext, StartResult } from '../../src/model/provider.ts';
-import type { Observed, ProcessRef } from '../../src/model/state.ts';
+import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
 import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
+import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { AccelChooser } from './accel.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
@@ -12,6 +13,7 @@ import { type Attachment, attach, findQemu, QemuGone, within } from './attachmen
 import { beginLog, lastLogLines } from './console.ts';
 import { credentials, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay } from './disk.ts';
+import { endingOfQemu } from './ending.ts';
 import { dataDiskFile, type MachineFiles, machineFiles } from './files.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
@@ -84,7 +86,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
       smbiosStrings,
     });
-    return launcher.launch({ argv, net: 'sandbox', logFile: files.qemuLog, cwd: '/' });
+    return launcher.launch({ argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' });
   };
 
   const killAndWait = async (process: ProcessRef): Promise<void> => {
@@ -163,6 +165,15 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       const process = find(context, files);
       if (process !== undefined) await bringDown(context, process, force);
       for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
+    },
+
+    /** How QEMU ended; what it said of that is in its log. */
+    async ending(context: MachineContext): Promise<Ending> {
+      const attachment = await held.get(context.dir)?.attaching.catch(() => undefined);
+      await attachment?.exited;
+      const files = machineFiles(context);
+      for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
+      return endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));
     },
 
     /** The hold on a running machine; adopts it when this instance did not start it. @throws TSV_NOT_RUNNING, TSV_VM_DIED */

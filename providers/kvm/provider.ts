@@ -65,6 +65,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     validate: validateMachine,
 
     observe: (context) => lifecycle.observe(context),
+    ending: (context) => lifecycle.ending(context),
 
     async create(context) {
       const files = machineFiles(context);

@@ -20,13 +20,14 @@ import {
   type CgroupLayout,
   createCgroup,
   detectCgroups,
+  oomKills,
   placeBelowBase,
   removeCgroup,
 } from '../../src/cgroup/index.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
-import type { Observed } from '../../src/model/state.ts';
+import type { Ending, Observed } from '../../src/model/state.ts';
 import { createContainer, lastCapability } from '../../src/oci/create.ts';
 import { readLayers } from '../../src/oci/layers.ts';
 import type { OciConfig, OciDeviceRule } from '../../src/oci/spec.ts';
@@ -34,7 +35,9 @@ import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
-import { startLogger } from '../../src/sys/logger.ts';
+import type { Keeper } from '../../src/sys/keeper.ts';
+import { keeperOf } from '../../src/sys/keeper-of.ts';
+import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
@@ -58,6 +61,7 @@ export interface NamespaceProviderOptions {
 const SIGTERM = 15;
 const SIGKILL = 9;
 const O_APPEND = 0o2000;
+const O_TRUNC = 0o1000;
 
 /** Containers of Linux namespaces, run by this program itself. */
 export function createNamespaceProvider(options: NamespaceProviderOptions): Provider {
@@ -71,8 +75,14 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     if (range === undefined) throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
     return range.outside + id - range.inside;
   };
-  /** By a machine's folder: the end of what writes its console.log. */
-  const loggers = new Map<string, Promise<unknown>>();
+  /** By a machine's folder: the end of its keeper. */
+  const keepers = new Map<string, Promise<unknown>>();
+  const remember = (dir: string, gone: Promise<unknown>): void => {
+    const done = gone.then(() => {
+      if (keepers.get(dir) === done) keepers.delete(dir);
+    });
+    keepers.set(dir, done);
+  };
   const cgroupOf = (context: MachineContext): Cgroup => placeMachine(layout, context);
 
   const volumesOf = ({ machine, dir, box }: MachineContext): Volume[] =>
@@ -103,23 +113,29 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
    * and none can cut off what is in the log. A container that runs nothing but the init prints nothing.
    */
   const openOutput = ({ dir, projectName }: MachineContext, args: readonly string[]): Output => {
-    const log = openSync(join(dir, 'console.log'), O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW, 0o600);
-    if (args.length === 0) return { fd: log, ready: Promise.resolve() };
-    const [reading, writing] = pipe();
+    const opened: number[] = [];
+    const open = (path: string, flags: number): number => {
+      const fd = openSync(path, flags | O.CLOEXEC, 0o600);
+      opened.push(fd);
+      return fd;
+    };
     try {
+      const append = O.WRONLY | O.CREAT | O_APPEND | O.NOFOLLOW;
+      const kept = {
+        log: open(join(dir, keptFiles.log), append),
+        times: open(join(dir, keptFiles.times), append),
+        exit: open(join(dir, keptFiles.exit), O.WRONLY | O.CREAT | O_TRUNC | O.NOFOLLOW),
+        folder: open(dir, O.RDONLY | O.DIRECTORY),
+        label: `tsv:${projectName}`,
+      };
+      if (args.length === 0) return { fd: kept.log, opened, keeper: { ...kept, input: open('/dev/null', O.RDONLY) } };
+      const [reading, writing] = pipe();
+      opened.push(reading, writing);
       fchmodSync(writing, 0o622);
-      const { started, gone } = startLogger(reading, log, `tsv:${projectName}`);
-      const done = gone.then(() => {
-        if (loggers.get(dir) === done) loggers.delete(dir);
-      });
-      loggers.set(dir, done);
-      return { fd: writing, ready: started };
+      return { fd: writing, opened, keeper: { ...kept, input: reading } };
     } catch (error) {
-      closeSync(writing);
+      for (const fd of opened) closeSync(fd);
       throw error;
-    } finally {
-      closeSync(reading);
-      closeSync(log);
     }
   };
 
@@ -127,7 +143,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
   const notRunning = async ({ machine: { name }, process, dir }: MachineContext): Promise<TsvError> => {
     if (process === undefined)
       return new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
-    await loggers.get(dir);
+    await keepers.get(dir);
     return new TsvError('TSV_NOT_RUNNING', `${name} has ended`, {
       details: lastLines(join(dir, 'console.log')),
       hint: `tsv logs ${name}`,
@@ -145,7 +161,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       signalProcess(process, SIGKILL);
       await gone;
     }
-    await loggers.get(context.dir);
+    await keepers.get(context.dir);
     await removeCgroup(cgroupOf(context), { parents: true });
   };
 
@@ -239,7 +255,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const opened = [stdin];
       try {
         const output = openOutput(context, config.process?.args ?? []);
-        opened.push(output.fd);
+        opened.push(...output.opened);
         const container = await createContainer({
           name: machine.name,
           config,
@@ -248,12 +264,13 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           cgroup,
           files: networkFiles(context),
           stdio: { stdin, stdout: output.fd, stderr: output.fd },
+          keeper: output.keeper,
           init: containerProcess(machine, box.defaults).init,
           ...(map.rooted ? { bindMap: options.userns, unmapped: volumes.map((volume) => volume.folder) } : {}),
           connect: (pid) => options.connect(context, pid),
         });
+        remember(dir, container.kept ?? Promise.resolve());
         try {
-          await output.ready;
           // It waits: were this agent killed now, it would end.
           await record(container.process);
           await container.start();
@@ -270,15 +287,37 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       }
     },
 
-    adopt: ({ process }) => {
-      if (isAlive(process)) endLeftovers(process.pid);
+    async ending(context): Promise<Ending> {
+      // It writes the exit status once it has read all output: the log is complete, too.
+      await keepers.get(context.dir);
+      const ending = readEnding(context.dir) ?? lostEnding();
+      const cgroup = cgroupOf(context);
+      const starved = oomKills(cgroup) > 0 && (ending.signal === 'KILL' || ending.code === 128 + SIGKILL);
+      await removeCgroup(cgroup, { parents: false });
+      return starved ? { ...ending, why: 'oom' } : ending;
+    },
+
+    adopt: ({ process, dir }) => {
+      if (!isAlive(process)) return;
+      endLeftovers(process.pid);
+      const keeper = keeperOf(process.pid);
+      if (keeper !== undefined) remember(dir, waitExit(keeper.pid));
     },
 
     stop: (context, { force }) => stop(context, force),
 
     async destroy(context, { keepVolumes = false } = {}) {
       await stop(context, true);
-      const names = ['upper', 'work', 'lower', 'rootfs', 'identity', 'config.json', 'console.log'];
+      const names = [
+        'upper',
+        'work',
+        'lower',
+        'rootfs',
+        'identity',
+        'config.json',
+        ...Object.values(keptFiles),
+        ...rotated,
+      ];
       for (const name of keepVolumes ? names : [...names, 'volumes'])
         rmSync(join(context.dir, name), { recursive: true, force: true });
     },
@@ -297,11 +336,14 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
   };
 }
 
-/** Where a container prints to. */
+const rotated = [`${keptFiles.log}.1`, `${keptFiles.times}.1`];
+
+/** Where a container prints to, and who reads that. */
 interface Output {
   readonly fd: number;
-  /** Somebody reads it. */
-  readonly ready: Promise<void>;
+  readonly keeper: Keeper;
+  /** To be closed, with `fd`, once the container has been started. */
+  readonly opened: readonly number[];
 }
 
 const shownLines = 10;

@@ -6,12 +6,11 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
 import type { MachineContext, Transport } from '../model/provider.ts';
-import type { MachineState, NetworkState, ProcessRef, State } from '../model/state.ts';
+import type { Ending, MachineState, NetworkState, ProcessRef, State } from '../model/state.ts';
 import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { Sandbox } from '../net/sandbox.ts';
 import type { StateStore } from '../state/store.ts';
-import { waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import { type Check, imageCheck, waitHealthy } from './health.ts';
 import {
@@ -26,6 +25,7 @@ import {
   Transports,
 } from './machines.ts';
 import { Mutex } from './mutex.ts';
+import { Supervisor } from './supervisor.ts';
 
 export interface EngineOptions {
   readonly store: StateStore;
@@ -61,6 +61,7 @@ export interface ActionContext {
 export class Engine {
   private readonly options: EngineOptions;
   readonly transports = new Transports();
+  private readonly supervisor: Supervisor;
   /** Networks, name server and taps are changed by one at a time. */
   private readonly network = new Mutex();
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
@@ -70,6 +71,36 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.options = options;
+    const context = (signal: AbortSignal): ActionContext => ({
+      project: undefined,
+      boxes: {},
+      force: false,
+      emit: () => {},
+      signal,
+    });
+    this.supervisor = new Supervisor({
+      record: (name) => this.state.machines[name],
+      update: (name, change) => this.updateMachine(name, change),
+      ending: (name) => this.provider(recordOf(this.state, name)).ending(this.context(name)),
+      release: async (name) => {
+        await this.transports.drop(name);
+        await options.forwards.remove(name);
+      },
+      start: (name, signal) => this.launch(name, context(signal)),
+      wait: (name, signal) => this.wait(name, context(signal)),
+      happened: (name, event) => options.happened(name, event),
+      gone: () => this.onMachineGone(),
+    });
+  }
+
+  /** Whether a machine that has ended is to be started again. */
+  get hasWork(): boolean {
+    return this.supervisor.hasWork;
+  }
+
+  /** See {@link Supervisor.ended}. */
+  ended(name: string, signal: AbortSignal): Promise<Ending> {
+    return this.supervisor.ended(name, signal);
   }
 
   private get state(): State {
@@ -133,10 +164,11 @@ export class Engine {
         Object.entries(state.machines).map(([name, record]) => {
           const machine = wanted.get(name);
           if (machine === undefined) return [name, record];
-          const { dependsOn, bootTimeoutMs, stopTimeoutMs } = machine;
-          const { healthcheck: _, ...spec } = record.spec;
+          const { dependsOn, bootTimeoutMs, stopTimeoutMs, restart } = machine;
+          const { healthcheck: _, restart: __, ...spec } = record.spec;
           const check = machine.healthcheck === undefined ? {} : { healthcheck: machine.healthcheck };
-          return [name, { ...record, spec: { ...spec, dependsOn, bootTimeoutMs, stopTimeoutMs, ...check } }];
+          const again = restart === undefined ? {} : { restart };
+          return [name, { ...record, spec: { ...spec, dependsOn, bootTimeoutMs, stopTimeoutMs, ...check, ...again } }];
         }),
       ),
     }));
@@ -146,8 +178,8 @@ export class Engine {
   async adopt(warn: (text: string) => void): Promise<void> {
     this.uplinkReady = Object.values(this.state.networks).some((network) => network.spec.mode === 'nat');
     for (const [name, record] of Object.entries(this.state.machines)) {
+      this.supervisor.watch(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
-      this.watch(name, record);
       try {
         this.provider(record).adopt?.(this.context(name));
         await this.ensureForwards(name);
@@ -273,6 +305,15 @@ export class Engine {
   }
 
   private async start(name: string, context: ActionContext): Promise<void> {
+    this.supervisor.forget(name);
+    return this.supervisor.inTurn(name, async () => {
+      await this.updateMachine(name, ({ restarts: _, ...record }) => record);
+      await this.launch(name, context);
+      this.supervisor.watch(name);
+    });
+  }
+
+  private async launch(name: string, context: ActionContext): Promise<void> {
     const { sandbox, store } = this.options;
     const machine =
       context.project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
@@ -296,7 +337,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, (current) => ({
+      await this.updateMachine(name, ({ ended: _, ...current }) => ({
         ...current,
         process,
         holder: sandbox.holder,
@@ -311,20 +352,6 @@ export class Engine {
       ...(started.accel === undefined ? {} : { accel: started.accel }),
     }));
     this.options.happened(name, { type: 'started' });
-    this.watch(name, recordOf(this.state, name));
-  }
-
-  /** A machine that ends takes its forwards and connections along; the state keeps that it should run. */
-  private watch(name: string, record: MachineState): void {
-    const { process } = record;
-    if (process === undefined) return;
-    void waitExit(process.pid).then(async () => {
-      const current = this.state.machines[name]?.process;
-      if (current !== undefined && current.pid !== process.pid) return;
-      await this.transports.drop(name);
-      await this.options.forwards.remove(name);
-      this.onMachineGone();
-    });
   }
 
   private async ensureForwards(name: string): Promise<void> {
@@ -382,7 +409,12 @@ export class Engine {
     this.options.happened(name, { type: 'provisioned', step: stepName });
   }
 
-  private async stop(name: string, force: boolean): Promise<void> {
+  private stop(name: string, force: boolean): Promise<void> {
+    this.supervisor.forget(name);
+    return this.supervisor.inTurn(name, () => this.end(name, force));
+  }
+
+  private async end(name: string, force: boolean): Promise<void> {
     const { sandbox, forwards } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
@@ -391,14 +423,17 @@ export class Engine {
     await this.provider(record).stop(this.context(name), { force });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
       await this.network.run(() => sandbox.removeTaps(name, record.addresses));
-    await this.updateMachine(name, ({ process: _, holder: __, startedAt: ___, ...current }) => ({
-      ...current,
-      ready: false,
-    }));
+    await this.updateMachine(name, asStopped);
+    this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
   }
 
-  private async destroy(name: string, keepVolumes: boolean): Promise<void> {
+  private destroy(name: string, keepVolumes: boolean): Promise<void> {
+    this.supervisor.forget(name);
+    return this.supervisor.inTurn(name, () => this.remove(name, keepVolumes));
+  }
+
+  private async remove(name: string, keepVolumes: boolean): Promise<void> {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
@@ -411,9 +446,16 @@ export class Engine {
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
     this.options.happened(name, { type: 'destroyed' });
+    this.supervisor.tell(name);
     if (this.state.sandbox?.dnsmasq !== undefined)
       sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
   }
+}
+
+/** What a stop that was asked for leaves of a machine's record. */
+function asStopped(record: MachineState): MachineState {
+  const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...kept } = record;
+  return { ...kept, ready: false };
 }
 
 function wantedMachine(name: string, context: ActionContext): Machine {

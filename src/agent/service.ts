@@ -122,7 +122,7 @@ export class Service {
     const running = Object.values(observe(store.current).machines).some(
       (machine) => machine.state === 'running' || machine.state === 'broken',
     );
-    if (running) return false;
+    if (running || engine.hasWork) return false;
     if (store.current.sandbox !== undefined) {
       await engine.perform(
         { do: 'sandbox.remove' },

@@ -1,5 +1,6 @@
+import { endingWords } from '../model/ending.ts';
 import type { MachineKind } from '../model/project.ts';
-import type { MachineState, Observed, State } from '../model/state.ts';
+import type { Ending, MachineState, Observed, State } from '../model/state.ts';
 import { type LockHolder, readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
@@ -15,6 +16,10 @@ export interface MachineStatus {
   readonly accel?: string;
   readonly accelReason?: string;
   readonly startedAt?: string;
+  /** How it ended, unless it was stopped by a command. */
+  readonly ended?: Ending;
+  /** By its restart policy, since the last command that started it. */
+  readonly restarts?: number;
   readonly image?: ImageStatus;
   /** Steps done, of how many. */
   readonly provisioned?: string;
@@ -103,7 +108,9 @@ function describe(
   return {
     machine: name,
     kind: record.spec.kind,
-    ...situation(observed, record.ready),
+    ...situation(observed, record),
+    ...(observed.state === 'stopped' && observed.ended !== undefined ? { ended: observed.ended } : {}),
+    ...(record.restarts === undefined ? {} : { restarts: record.restarts }),
     addresses: Object.fromEntries(record.addresses.map(({ network, address }) => [network, address])),
     forwards: record.spec.forwards.map(forwardText),
     ...(record.accel === undefined ? {} : { accel: record.accel.accel, accelReason: record.accel.reason }),
@@ -119,14 +126,22 @@ export function imageStatus({ spec, boxDigest, provider }: MachineState): ImageS
   return { reference: spec.box, digest: boxDigest, exposedPorts, labels };
 }
 
-function situation(observed: Observed, ready: boolean): { state: MachineStatus['state']; detail?: string } {
+function situation(
+  observed: Observed,
+  { ready, restarts = 0 }: MachineState,
+): { state: MachineStatus['state']; detail?: string } {
+  const restarted = restarts === 0 ? [] : [`restarted ${restarts === 1 ? 'once' : `${restarts} times`}`];
+  const because = (words: readonly string[]) => (words.length === 0 ? {} : { detail: words.join(', ') });
   switch (observed.state) {
     case 'absent':
       return { state: 'not created' };
-    case 'stopped':
-      return observed.unexpectedly ? { state: 'stopped', detail: 'ended unexpectedly' } : { state: 'stopped' };
+    case 'stopped': {
+      const { ended } = observed;
+      const why = ended === undefined ? 'ended unexpectedly' : endingWords(ended);
+      return { state: 'stopped', ...because(observed.unexpectedly ? [why, ...restarted] : []) };
+    }
     case 'running':
-      return ready ? { state: 'running' } : { state: 'starting' };
+      return { state: ready ? 'running' : 'starting', ...because(restarted) };
     case 'broken':
       return { state: 'broken', detail: observed.reasons.join('; ') };
   }

@@ -10,6 +10,8 @@ export interface LaunchRequest {
   readonly net: 'sandbox' | 'host';
   /** File that gets stdout and stderr (appended); absent: /dev/null. */
   readonly logFile?: string;
+  /** Folder that gets the file `exit`, which says how the process ended, even if the agent did not live to see it. */
+  readonly exitDir?: string;
   /** Open descriptors that the process finds as 3, 4, …, in this order. */
   readonly fds?: readonly number[];
 }

@@ -1,7 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
-import type { MachineAddress, Observed, ProcessRef } from './state.ts';
+import type { Ending, MachineAddress, Observed, ProcessRef } from './state.ts';
 
 /** Everything a provider needs to know about one machine. */
 export interface MachineContext {
@@ -87,6 +87,11 @@ export interface Provider {
     notice: (text: string) => void,
     record?: (process: ProcessRef) => Promise<void>,
   ): Promise<StartResult>;
+  /**
+   * How a machine that was not asked to end has ended; called once its process is gone. Tidies up what its end leaves, so
+   * that it can be started again.
+   */
+  ending(context: MachineContext): Promise<Ending>;
   /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
   adopt?(context: MachineContext): void;
   /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */

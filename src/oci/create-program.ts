@@ -1,4 +1,5 @@
 import { AT, CLONE, MNT_DETACH, MOUNT_ATTR, MOVE_MOUNT, MS, O, OPEN_TREE, PR, SIGCHLD } from '../sys/flags.ts';
+import { type Keeper, underKeeper } from '../sys/keeper.ts';
 import { procHow } from '../sys/procfs.ts';
 import type { Step } from '../sys/program.ts';
 import { bringDevices, type DeviceSource, devLinks, type HostIds, makeDevices, ownDev } from './devices.ts';
@@ -22,6 +23,8 @@ import { sysctlFile } from './validate-sysctl.ts';
  *             hooks and sets limits; pivot_root, fewer privileges; says `ready` and waits for the start; execve.
  *
  * A caller without privileges makes the user namespace first, and all the rest in it.
+ *
+ * With a keeper, the builder and so the init are its children, instead of the caller's.
  *
  * Descriptors of the program: status, go, stdin, stdout, stderr, cgroup0…n, ns-TYPE, bindN, deviceN, [init], [proc], …; see
  * `places` for those that the program opens itself.
@@ -74,6 +77,8 @@ export interface CreateProgram {
   readonly preserved: number;
   /** The root is moved and entered by chroot(2), for a host whose root is a ramdisk: pivot_root(2) does not work there. */
   readonly noPivot: boolean;
+  /** It has a keeper (src/sys/keeper.ts). */
+  readonly keeper?: Pick<Keeper, 'label'>;
   /** Where the host has proc and sysfs mounted, deepest first; for `noPivot`. */
   readonly hostKernelMounts?: readonly string[];
 }
@@ -84,6 +89,7 @@ export function createProgram(request: CreateProgram): Step[] {
   const others = unshare(namespaces.others);
   const withUser = (namespaces.newUser ? CLONE.NEWUSER : 0) | (namespaces.newMount ? CLONE.NEWNS : 0);
   return [
+    ...(request.keeper === undefined ? [] : underKeeper(request.keeper, { builder: true })),
     { call: 'umask', args: [0] },
     { call: 'setsid', args: [] },
     ...joinCgroups(request.cgroups),

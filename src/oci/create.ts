@@ -6,6 +6,7 @@ import type { ProcessRef } from '../model/state.ts';
 import { type ExitStatus, waitExit, watchExit } from '../sys/children.ts';
 import { O } from '../sys/flags.ts';
 import { fork, memoryFile } from '../sys/fork.ts';
+import { type Keeper, keeperFds } from '../sys/keeper.ts';
 import { processRef } from '../sys/process.ts';
 import { openProc } from '../sys/procfs.ts';
 import { createProgram, type RootfsLayers } from './create-program.ts';
@@ -54,6 +55,8 @@ export interface CreateOptions {
   /** Descriptors that the process keeps, from 3 on. */
   readonly preserved?: readonly number[];
   readonly noPivot?: boolean;
+  /** The parent of PID 1, which outlives the caller; without one the caller is. */
+  readonly keeper?: Keeper;
   /** The namespaces are there, the process that holds them waits. */
   connect?(pid: number): Promise<void>;
   /** All is mounted; nothing of the container has run, and the host's file system is still in sight. */
@@ -63,7 +66,10 @@ export interface CreateOptions {
 /** A container whose process waits for its start. */
 export interface CreatedContainer {
   readonly process: ProcessRef;
+  /** How PID 1 ended, where it is the caller's child. */
   readonly exited: Promise<ExitStatus | undefined>;
+  /** The keeper has ended, and so written down all that it has to say. */
+  readonly kept?: Promise<unknown>;
   /**
    * Resolves when the command has been executed. Only without `gate`. Detached, its end is for whoever inherits it.
    * @throws TSV_COMMAND_NOT_FOUND, TSV_CONTAINER_START
@@ -163,6 +169,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       fds.proc = openProc();
       opened.push(fds.proc);
     }
+    if (options.keeper !== undefined) Object.assign(fds, keeperFds(options.keeper));
     if (options.gate !== undefined) Object.assign(fds, options.gate);
     options.preserved?.forEach((fd, i) => {
       fds[`preserved${i}`] = fd;
@@ -201,19 +208,23 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       init: options.init === true,
       preserved: options.preserved?.length ?? 0,
       noPivot: options.noPivot === true,
+      ...(options.keeper === undefined ? {} : { keeper: options.keeper }),
       ...(options.noPivot === true ? { hostKernelMounts: kernelMounts(rootfs) } : {}),
     });
     const builder = fork({ fds, steps }, startFailure(options.name, config.process));
-    const builderGone = waitExit(builder.pid);
+    const childGone = waitExit(builder.pid);
+    let builderGone = options.keeper === undefined ? childGone : undefined;
     let exited: Promise<ExitStatus | undefined> | undefined;
     const abandon = async (): Promise<void> => {
       builder.abandon();
       await Promise.all([builderGone, exited]);
     };
     try {
+      const builderPid = options.keeper === undefined ? builder.pid : await builder.reported('kept');
+      builderGone ??= waitExit(builderPid);
       await builder.reported('unshared');
-      if (namespaces.newUser) writeUserMap(builder.pid, uidMappings, gidMappings, privileged);
-      await options.connect?.(builder.pid);
+      if (namespaces.newUser) writeUserMap(builderPid, uidMappings, gidMappings, privileged);
+      await options.connect?.(builderPid);
       builder.go();
       const pid = await builder.reported('forked');
       const watch = watchExit(pid);
@@ -232,6 +243,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       return {
         process,
         exited,
+        ...(options.keeper === undefined ? {} : { kept: childGone }),
         start: async ({ detach = false } = {}) => {
           if (detach) watch.forget();
           builder.go();

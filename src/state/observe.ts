@@ -1,13 +1,23 @@
-import type { MachineState, Observation, Observed, ProcessRef, State } from '../model/state.ts';
+import type { Ending, MachineState, Observation, Observed, ProcessRef, State } from '../model/state.ts';
+import { readEnding } from '../sys/kept-files.ts';
 import { isAlive } from '../sys/process.ts';
+import { projectPaths } from './paths.ts';
 
 /** What {@link observe} asks reality. */
 export interface Checks {
   isAlive(ref: ProcessRef | undefined): boolean;
+  /** How a machine that is gone has ended, as far as its keeper has noted it. */
+  ending(machine: string): Ending | undefined;
 }
 
+const realChecks = (state: State | undefined): Checks => ({
+  isAlive,
+  ending: (machine) =>
+    state === undefined ? undefined : readEnding(projectPaths(state.projectDir).machineDir(machine)),
+});
+
 /** Compares the state with the processes that are there. Reads /proc and nothing else, so any command can afford it. */
-export function observe(state: State | undefined, checks: Checks = { isAlive }): Observation {
+export function observe(state: State | undefined, checks: Checks = realChecks(state)): Observation {
   if (state === undefined) return { state, machines: {}, sandboxAlive: false, servicesAlive: false };
   const sandboxAlive = checks.isAlive(state.sandbox?.holder);
   return {
@@ -30,7 +40,11 @@ function observeMachine(
   checks: Checks,
 ): Observed {
   if (entry.process === undefined) return { state: 'stopped', unexpectedly: false };
-  if (!checks.isAlive(entry.process)) return { state: 'stopped', unexpectedly: true };
+  if (!checks.isAlive(entry.process)) {
+    // Without its agent the record is of the time before.
+    const ended = entry.ended ?? checks.ending(entry.spec.name);
+    return { state: 'stopped', unexpectedly: true, ...(ended === undefined ? {} : { ended }) };
+  }
   const moved = entry.holder !== undefined && entry.holder.pid !== holder?.pid;
   if (!sandboxAlive || moved) return { state: 'broken', reasons: ['its sandbox is gone'] };
   return { state: 'running', process: entry.process };

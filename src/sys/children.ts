@@ -5,6 +5,8 @@ import type { LaunchRequest } from '../model/launch.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { CLONE, O } from './flags.ts';
 import { fork, stdio } from './fork.ts';
+import { type Keeper, keeperFds, underKeeper } from './keeper.ts';
+import { keptFiles } from './kept-files.ts';
 import { pollReadable, trySyscall, withBytes } from './libc.ts';
 import { isAlive, processRef } from './process.ts';
 import type { Step } from './program.ts';
@@ -141,7 +143,10 @@ export async function launchProcess(request: LaunchRequest, place: LaunchPlace):
     });
     if (place.netns !== undefined) fds.netns = open(place.netns, O.RDONLY);
     if (place.userns !== undefined) fds.userns = open(place.userns, O.RDONLY);
+    const keeper = request.exitDir === undefined ? undefined : silentKeeper(request.exitDir, open);
+    if (keeper !== undefined) Object.assign(fds, keeperFds(keeper));
     const steps: Step[] = [
+      ...(keeper === undefined ? [] : underKeeper(keeper, { builder: false })),
       { call: 'setsid', args: [] },
       ...(place.netns === undefined ? [] : [{ call: 'setns', args: [{ fd: 'netns' }, CLONE.NEWNET] } satisfies Step]),
       ...(place.userns === undefined
@@ -166,7 +171,7 @@ export async function launchProcess(request: LaunchRequest, place: LaunchPlace):
     ];
     const child = fork({ fds, steps });
     await child.executed;
-    const ref = processRef(child.pid);
+    const ref = processRef(keeper === undefined ? child.pid : await child.reported('kept'));
     // Reap it whenever it ends; others who ask get their own notice.
     void waitExit(child.pid);
     if (ref === undefined) throw new TsvError('TSV_SANDBOX', `${name} ended at once`);
@@ -174,6 +179,18 @@ export async function launchProcess(request: LaunchRequest, place: LaunchPlace):
   } finally {
     for (const fd of opened) closeSync(fd);
   }
+}
+
+/** The keeper of a process that writes its log itself. */
+function silentKeeper(folder: string, open: (path: string, flags: number) => number): Keeper {
+  const nothing = open('/dev/null', O.RDWR);
+  return {
+    input: nothing,
+    log: nothing,
+    times: nothing,
+    exit: open(join(folder, keptFiles.exit), O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW),
+    folder: nothing,
+  };
 }
 
 /** What helpers need of the environment; nothing else of the user's is passed on. */

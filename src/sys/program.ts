@@ -66,13 +66,14 @@ export type Step =
   | { readonly end: string };
 
 /** Messages from the child to its parent; see the drawing in fork.ts. */
-export type Report = 'unshared' | 'forked' | 'opened' | 'mounted' | 'ready';
+export type Report = 'kept' | 'unshared' | 'forked' | 'opened' | 'mounted' | 'ready';
 export const reportCodes: Readonly<Record<Report, number>> = {
   unshared: 1,
   forked: 2,
   opened: 3,
   mounted: 4,
   ready: 5,
+  kept: 6,
 };
 
 export interface Program {

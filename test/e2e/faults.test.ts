@@ -44,12 +44,12 @@ describe('when something dies', () => {
     expect(await ask()).toBe('yes');
   });
 
-  test('a killed container is told as ended unexpectedly, and up starts it again with its files', async () => {
+  test('a killed container is told with the signal, and up starts it again with its files', async () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
     await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
     await killNow(project.machinePid('a'));
-    expect(await project.states()).toEqual({ a: 'stopped (ended unexpectedly)', b: 'running' });
+    expect(await project.states()).toEqual({ a: 'stopped (killed by SIGKILL)', b: 'running' });
     expect((await project.tsv('exec a -- true')).stderr).toContain('a is not running');
     await project.ok('up');
     expect((await project.ok('exec a -- cat /kept')).stdout).toBe('kept\n');
@@ -60,7 +60,7 @@ describe('when something dies', () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
     await Promise.all([killNow(project.machinePid('a')), killNow(project.agentPid() ?? 0)]);
-    expect((await project.states()).a).toBe('stopped (ended unexpectedly)');
+    expect((await project.states()).a).toBe('stopped (killed by SIGKILL)');
     await project.ok('up');
     expect(await project.states()).toEqual({ a: 'running', b: 'running' });
   });
@@ -152,7 +152,7 @@ describe('status', () => {
       bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     };
     writeFileSync(file, JSON.stringify(state));
-    expect((await project.states()).a).toBe('stopped (ended unexpectedly)');
+    expect((await project.states()).a).toBe('stopped (killed by SIGKILL)');
     await project.ok('destroy -f');
   });
 });

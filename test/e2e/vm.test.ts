@@ -110,7 +110,7 @@ describe('a virtual machine beside a container', () => {
 
   test('is told as ended when QEMU is killed, and up boots it with the same disks, keys and address', async () => {
     await killNow(project().machinePid('vm'));
-    expect(await project().states()).toEqual({ vm: 'stopped (ended unexpectedly)', box: 'running' });
+    expect(await project().states()).toEqual({ vm: 'stopped (killed by SIGKILL)', box: 'running' });
     await project().ok('up', { timeoutMs: 180_000 });
     const { stdout } = await project().ok([
       'exec',

@@ -282,7 +282,7 @@ describe('the output of a container', () => {
     await until('all is there', () => container.log.endsWith('line 19999\n'));
     expect(container.log.split('\n')).toHaveLength(20_001);
     await container.stop(true);
-    const keepers = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandOf(pid) === 'tsv-logger');
+    const keepers = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandOf(pid) === 'tsv-keeper');
     expect(keepers.filter((pid) => outputOf(pid).includes(container.context.dir))).toEqual([]);
   });
 });

@@ -1,14 +1,16 @@
 import { describe, expect, test } from 'vitest';
-import type { Observation, ProcessRef, State } from '../../../src/model/state.ts';
+import type { Ending, Observation, ProcessRef, State } from '../../../src/model/state.ts';
 import { observe } from '../../../src/state/observe.ts';
 import { newState } from '../../../src/state/store.ts';
 import { processRef } from '../../../src/sys/process.ts';
 import { fullState, machine, ref } from './fixtures.ts';
 
 describe('observe', () => {
+  const noted: Ending = { at: '2026-01-01T00:00:00.000Z', why: 'exited', code: 3 };
   const look = (state: State, ...alive: number[]): Observation =>
     observe(state, {
       isAlive: (process: ProcessRef | undefined) => process !== undefined && alive.includes(process.pid),
+      ending: (machine) => (machine === 'noted' ? noted : undefined),
     });
   const state = (): State => fullState('/p');
 
@@ -30,6 +32,16 @@ describe('observe', () => {
     expect(look(both, 100, 101, 102).machines).toEqual({
       db: { state: 'stopped', unexpectedly: true },
       web: { state: 'stopped', unexpectedly: false },
+    });
+  });
+
+  test('how it ended is what the agent has recorded, else what its keeper has noted', () => {
+    const recorded: Ending = { at: '2026-01-02T00:00:00.000Z', why: 'oom', signal: 'KILL' };
+    const own = (name: string) => ({ ...machine, spec: { ...machine.spec, name } });
+    const both = { ...state(), machines: { db: { ...machine, ended: recorded }, noted: own('noted') } };
+    expect(look(both, 100, 101, 102).machines).toEqual({
+      db: { state: 'stopped', unexpectedly: true, ended: recorded },
+      noted: { state: 'stopped', unexpectedly: true, ended: noted },
     });
   });
 

@@ -140,9 +140,9 @@ export const quote = (word: string): string =>
   /^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** Ends a process at once, whatever it is, and waits until it is gone. */
-export async function killNow(pid: number): Promise<void> {
+export async function killNow(pid: number, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   const before = readProcess(pid);
-  process.kill(pid, 'SIGKILL');
+  process.kill(pid, signal);
   await until(`process ${pid} is gone`, () => readProcess(pid)?.startTime !== before?.startTime);
 }
 

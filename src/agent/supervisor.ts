@@ -137,18 +137,20 @@ export class Supervisor {
 
   async #restart(name: string, process: ProcessRef, ending: Ending, signal: AbortSignal): Promise<void> {
     const { record, update, start, wait, gone } = this.#options;
+    let watched = false;
     try {
       await this.inTurn(name, async () => {
         if (signal.aborted || record(name)?.process?.pid !== process.pid) return;
         await update(name, (current) => ({ ...current, restarts: (current.restarts ?? 0) + 1 }));
         await start(name, signal);
         this.watch(name);
+        watched = true;
       });
       if (!signal.aborted) await wait(name, signal);
     } catch (error) {
-      // What the machine does is noticed by its end. A start that failed before there was a process has none.
+      // Once it is watched its end is noticed there. A start that failed is an end, too.
       const now = record(name)?.process;
-      if (!signal.aborted && now !== undefined && !isAlive(now)) {
+      if (!watched && !signal.aborted && now !== undefined && !isAlive(now)) {
         const detail = `it could not be started again: ${error instanceof Error ? error.message : String(error)}`;
         await update(name, (current) => ({ ...current, ended: { ...ending, detail } }));
         const inRow = (this.#inRow.get(name) ?? 0) + 1;

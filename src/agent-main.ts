@@ -80,7 +80,6 @@ async function main(): Promise<void> {
     leaving = false;
   };
   engine.onSandboxGone = retire;
-  engine.onMachineGone = () => void leaveWhenUnused();
   server.onCommand = (running) => {
     if (!server.isRetired) note(running?.command ?? 'agent', running?.since ?? since);
   };
@@ -96,7 +95,9 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void leave(0));
   writeSync(readyFd, '{"ready":true}\n');
   closeSync(readyFd);
+  // Not before somebody could have come: whoever started this agent wants something of it.
   server.onIdle = () => void leaveWhenUnused();
+  engine.onMachineGone = () => void leaveWhenUnused();
 }
 
 main().catch((error: unknown) => {

@@ -30,7 +30,7 @@ function send(socket: Socket, call: Call, command: string): void {
   socket.write(`${JSON.stringify(request)}\n`);
 }
 
-/** The agent that was asked is going, and did nothing of it. */
+/** The agent that was asked is going, and did nothing of it: another one has to be. */
 export class AgentLeaving extends Error {}
 
 /** Calls the agent and resolves with its result. Abort closes the connection: the agent stops what it does for us. */
@@ -41,6 +41,7 @@ export function callAgent<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     let settled = false;
+    let heard = false;
     const settle = (end: () => void) => {
       settled = true;
       end();
@@ -50,6 +51,7 @@ export function callAgent<T>(
       'data',
       lineReader((line) => {
         const answer = JSON.parse(line) as Answer;
+        heard = true;
         if ('event' in answer) options.emit(answer.event);
         else if ('error' in answer) settle(() => reject(TsvError.fromJSON(answer.error)));
         else if ('again' in answer) settle(() => reject(new AgentLeaving()));
@@ -59,7 +61,8 @@ export function callAgent<T>(
     socket.on('error', () => {}); // 'close' follows and says what it means
     socket.on('end', () => socket.end());
     socket.on('close', () => {
-      if (!settled) reject(agentGone());
+      // It says what it is going to do before it does anything. One that leaves closes what it has not looked at yet.
+      if (!settled) reject(heard ? agentGone() : new AgentLeaving());
     });
     // The agent ends its running steps and answers with what was done: half-closing is how it hears of the interrupt.
     options.signal?.addEventListener('abort', () => socket.end(), { once: true });
@@ -67,7 +70,7 @@ export function callAgent<T>(
   });
 }
 
-const agentGone = () =>
+export const agentGone = () =>
   new TsvError('TSV_AGENT', "the project's agent ended in the middle of this command", {
     details: ['its log: .ts-vm/agent.log'],
     hint: 'run the command again: what was done is known, and it goes on from there',

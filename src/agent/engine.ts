@@ -178,7 +178,7 @@ export class Engine {
   async adopt(warn: (text: string) => void): Promise<void> {
     this.uplinkReady = Object.values(this.state.networks).some((network) => network.spec.mode === 'nat');
     for (const [name, record] of Object.entries(this.state.machines)) {
-      this.supervisor.watch(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
+      await this.supervisor.adopt(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
       try {
         this.provider(record).adopt?.(this.context(name));

@@ -46,6 +46,7 @@ export async function ensureAgent(place: AgentPlace): Promise<Socket> {
       if (meanwhile !== undefined) return meanwhile;
       await startAgent(place, runDir);
     } catch (error) {
+      if (error instanceof SandboxGone) continue;
       removeUnused(place.projectDir, runDir);
       throw error;
     } finally {
@@ -57,6 +58,9 @@ export async function ensureAgent(place: AgentPlace): Promise<Socket> {
     details: [`its log: ${projectPaths(place.projectDir).agentLog}`],
   });
 }
+
+/** The sandbox that a new agent was to enter has ended meanwhile: the next one makes its own. */
+class SandboxGone extends Error {}
 
 const startTries = 5;
 
@@ -99,6 +103,8 @@ async function startAgent(place: AgentPlace, runDir: string): Promise<void> {
     await launchAgent(place.agentFile, config, place.env);
   } catch (error) {
     fresh?.release();
+    // The agent before it was on its way out, with the last machine, and took the sandbox along.
+    if (fresh === undefined && !isAlive(old)) throw new SandboxGone();
     throw error;
   }
   fresh?.keep();
@@ -135,7 +141,8 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
         }),
       );
     child.once('error', (error) => fail(`the project's agent could not be started: ${error.message}`));
-    child.once('exit', (code, signal) => fail("the project's agent ended at once", [signal ?? `exit code ${code}`]));
+    // After 'exit' there may still be an answer to read.
+    child.once('close', (code, signal) => fail("the project's agent ended at once", [signal ?? `exit code ${code}`]));
     ready?.on('data', (data: Buffer) => {
       text += data.toString('utf8');
       if (!text.endsWith('\n')) return;

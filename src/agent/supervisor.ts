@@ -57,11 +57,23 @@ export class Supervisor {
     this.#inRow.delete(name);
   }
 
-  /** From its start, or from when a new agent found it. `restart`: false where its sandbox is another by now. */
-  watch(name: string, { restart = true } = {}): void {
+  /** From its start on. */
+  watch(name: string): void {
     const process = this.#options.record(name)?.process;
     if (process === undefined) return;
-    void waitExit(process.pid).then(() => this.inTurn(name, () => this.#ended(name, process, restart)));
+    void waitExit(process.pid)
+      .then(() => this.inTurn(name, () => this.#ended(name, process, { restart: true })))
+      .then(() => this.#options.gone());
+  }
+
+  /**
+   * What an earlier agent has started: is watched, or its end is caught up on.
+   * @param restart false where its sandbox is another by now
+   */
+  async adopt(name: string, { restart }: { readonly restart: boolean }): Promise<void> {
+    const process = this.#options.record(name)?.process;
+    if (isAlive(process)) this.watch(name);
+    else if (process !== undefined) await this.inTurn(name, () => this.#ended(name, process, { restart }));
   }
 
   /**
@@ -100,8 +112,8 @@ export class Supervisor {
     });
   }
 
-  async #ended(name: string, process: ProcessRef, restart: boolean): Promise<void> {
-    const { record, update, ending: endingOf, release, happened, gone } = this.#options;
+  async #ended(name: string, process: ProcessRef, { restart }: { readonly restart: boolean }): Promise<void> {
+    const { record, update, ending: endingOf, release, happened } = this.#options;
     const before = record(name);
     // Stopped by a command, or started again since: nothing has ended by itself.
     if (before?.process?.pid !== process.pid || before.process.startTime !== process.startTime || isAlive(process))
@@ -125,7 +137,6 @@ export class Supervisor {
       happened(name, { type: 'restarting', inMs: pauseMs, attempt: inRow });
     }
     this.tell(name);
-    gone();
   }
 
   #restartLater(name: string, process: ProcessRef, ending: Ending, pauseMs: number): void {

@@ -1,4 +1,4 @@
-import { AgentLeaving, callAgent } from '../agent/client.ts';
+import { AgentLeaving, agentGone, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
 import type { Emit } from '../model/events.ts';
@@ -102,8 +102,11 @@ export async function takeDown(
   return viaAgent(options, dir, state?.projectName ?? 'project', { command, project: undefined, targets, force });
 }
 
+/** Agents that may leave one after the other while we ask: each has seen the last machine end. */
+const mostAgents = 5;
+
 async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const socket = await projectAgent(options.place, dir, name);
     try {
       return await callAgent<RunResult>(
@@ -113,6 +116,7 @@ async function viaAgent(options: RunOptions, dir: string, name: string, command:
       );
     } catch (error) {
       if (!(error instanceof AgentLeaving)) throw error; // else it has stopped listening: the next one is another
+      if (tries === mostAgents) throw agentGone();
     }
   }
 }

@@ -132,6 +132,7 @@ export async function startHolder(
     release();
     throw error;
   }
+  child.stdin.on('error', () => {}); // whoever it was kept for may have ended it already
   const keep = () => {
     child.stdin.end('\n');
     child.stdout.destroy();

@@ -152,7 +152,7 @@ describe('status', () => {
       bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     };
     writeFileSync(file, JSON.stringify(state));
-    expect((await project.states()).a).toBe('stopped (killed by SIGKILL)');
+    expect((await project.states()).a).toBe('stopped (ended with 0)');
     await project.ok('destroy -f');
   });
 });

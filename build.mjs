@@ -43,7 +43,7 @@ const compiledSchema = {
 };
 
 /** Loaded with the command itself; everything else that it imports dynamically is a file of its own. */
-const inline = ['status', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-list'].map(
+const inline = ['status', 'ls', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-list'].map(
   (name) => `src/cli/commands/${name}.ts`,
 );
 /** Asked for by many commands, and with the YAML parser the largest part: kept compiled like the command itself. */

@@ -88,7 +88,11 @@ async function startAgent(place: AgentPlace, runDir: string): Promise<void> {
   const old = state?.sandbox?.holder;
   let fresh: Holder | undefined;
   if (!isAlive(old))
-    fresh = await startHolder(map, { namespaces: ['net', 'mount'], label: `tsv:${place.projectName}` });
+    fresh = await startHolder(map, {
+      namespaces: ['net', 'mount'],
+      label: `tsv:${place.projectName}`,
+      env: { TSV_DIR: place.projectDir },
+    });
   const holder = isAlive(old) ? old : fresh?.process;
   if (holder === undefined) throw new TsvError('TSV_SANDBOX', 'the sandbox ended at once');
   const config: AgentConfig = {
@@ -126,6 +130,7 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
       ...env,
       PATH: `${env.PATH ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`,
       TSV_ID: `tsv:${config.projectName}`,
+      TSV_DIR: config.projectDir, // by which `tsv ls` finds the project
     },
   });
   closeSync(log);

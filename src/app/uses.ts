@@ -5,7 +5,7 @@ import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Digest } from '../model/image.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
-import { rememberedProjects } from '../store/projects.ts';
+import { rememberedProjects } from '../store/remembered.ts';
 import type { MachineUse, Uses } from '../store/upkeep/uses.ts';
 import { load, type Place, tsfileNames } from './place.ts';
 

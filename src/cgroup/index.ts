@@ -7,6 +7,7 @@ export {
   joinFolders,
   updateCgroup,
 } from './create.ts';
+export { findCgroup } from './find.ts';
 export { type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
 export { folderToJoin } from './join.ts';
 export { killCgroup } from './kill.ts';

@@ -1,7 +1,7 @@
 import { closeSync, constants, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
-import { processStat } from '../sys/process.ts';
+import { processRef } from '../sys/process.ts';
 import { Mismatch, matching, object, text, wholeFrom } from './check.ts';
 import { temporaryNameOf } from './names.ts';
 import { errno, OwnFolder, writeFailed } from './own-folder.ts';
@@ -71,7 +71,7 @@ export function readHolder(projectDir: string): LockHolder | undefined {
     if (fd === undefined) return undefined;
     try {
       const holder = holderCheck(JSON.parse(readFileSync(fd, 'utf8')), '');
-      return processStat(holder.pid)?.startTime === holder.startTime ? holder : undefined;
+      return processRef(holder.pid)?.startTime === holder.startTime ? holder : undefined;
     } finally {
       closeSync(fd);
     }

@@ -47,18 +47,20 @@ export interface ProjectPaths {
 /** Every path of a project's state folder. Touches nothing. */
 export function projectPaths(projectDir: string): ProjectPaths {
   const stateDir = join(projectDir, stateDirName);
-  const machinesDir = join(stateDir, stateFiles.machines);
+  // join() looks at each character again, which `ls` feels: it asks for the paths of many projects.
+  const below = (name: string) => `${stateDir}/${name}`;
+  const machinesDir = below(stateFiles.machines);
   return {
     stateDir,
-    stateFile: join(stateDir, stateFiles.state),
-    journal: join(stateDir, stateFiles.journal),
-    journalOld: join(stateDir, stateFiles.journalOld),
-    lock: join(stateDir, stateFiles.lock),
-    lockHolder: join(stateDir, stateFiles.lockHolder),
-    agentLog: join(stateDir, stateFiles.agentLog),
-    tsfileNote: join(stateDir, stateFiles.tsfileNote),
+    stateFile: below(stateFiles.state),
+    journal: below(stateFiles.journal),
+    journalOld: below(stateFiles.journalOld),
+    lock: below(stateFiles.lock),
+    lockHolder: below(stateFiles.lockHolder),
+    agentLog: below(stateFiles.agentLog),
+    tsfileNote: below(stateFiles.tsfileNote),
     machinesDir,
-    machineDir: (name) => join(machinesDir, checkedName(name)),
+    machineDir: (name) => `${machinesDir}/${checkedName(name)}`,
   };
 }
 

@@ -87,10 +87,11 @@ export interface Holder {
  * Starts a sleeping process in new user (and other) namespaces and writes its id maps.
  * `unshare` of util-linux does it, because a Node process has several threads and the kernel refuses those.
  * It ends with this process, unless `keep` is called.
+ * @param options `env`: variables that others find it by, besides TSV_ID
  */
 export async function startHolder(
   map: UserMap,
-  options: { namespaces: readonly ('net' | 'mount')[]; label: string },
+  options: { namespaces: readonly ('net' | 'mount')[]; label: string; env?: Readonly<Record<string, string>> },
 ): Promise<Holder> {
   // `read` fails when the pipe closes: the shell then ends, and the namespaces with it.
   const script = 'printf .; read -r _ && exec sleep infinity';
@@ -100,7 +101,7 @@ export async function startHolder(
     {
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
-      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', TSV_ID: options.label },
+      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', TSV_ID: options.label, ...options.env },
     },
   );
   let stderr = '';

@@ -100,6 +100,28 @@ describe('a virtual machine beside a container', () => {
     expect((await project().ok('logs vm')).stdout.length).toBeGreaterThan(0);
   });
 
+  test('is looked at like a container', async () => {
+    const values = async (args: string) => JSON.parse((await project().ok(args)).stdout) as Record<string, unknown>[];
+    const [vm] = await values('inspect vm');
+    expect(vm).toMatchObject({
+      kind: 'vm',
+      state: 'running',
+      disks: [{ name: 'data', sizeBytes: 16 << 20 }],
+      networks: { backend: { address: '10.99.9.10', subnet: '10.99.9.0/24', mode: 'isolated' } },
+      limits: { memoryBytes: 384 << 20, cpus: 1 },
+    });
+    const lines = (await project().ok('stats vm box --no-stream --json')).stdout.trimEnd().split('\n');
+    const [usage, other] = lines.map((line) => JSON.parse(line) as Record<string, Record<string, unknown>>);
+    expect(usage).toMatchObject({ machine: 'vm', source: { cpu: 'qemu', memory: 'qemu', disk: 'qemu' } });
+    expect(other).toMatchObject({ machine: 'box' });
+    // It was reached over SSH, and has read its disk.
+    expect(usage?.network?.receivedBytes).toBeGreaterThan(1000);
+    expect(usage?.network?.sentBytes).toBeGreaterThan(1000);
+    expect(usage?.memoryBytes).toBeGreaterThan(32 << 20);
+    const [init] = await values('top vm --json');
+    expect(init).toMatchObject({ pid: 1, user: 'root', command: expect.stringMatching(/init|systemd/) });
+  });
+
   test('survives the death of the agent', async () => {
     const before = project().machinePid('vm');
     await killNow(project().agentPid() ?? 0);

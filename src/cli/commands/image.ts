@@ -17,7 +17,7 @@ import type { StoredImage } from '../../model/image.ts';
 import { ask } from '../ask.ts';
 import type { Handler, Session } from '../program.ts';
 import { withProgress } from '../progress.ts';
-import { jsonLine } from '../render/json.ts';
+import { jsonLine, jsonText } from '../render/json.ts';
 import { formatAge, formatBytes } from '../render/size.ts';
 import { renderTable } from '../render/table.ts';
 import { readTerminal } from '../render/terminal.ts';
@@ -93,11 +93,9 @@ export function reportRefused(session: Session, refused: readonly { path: string
 
 export const inspect: Handler<Options> = async (session, words, options) => {
   const details = words.map((word) => imageDetails(session.place, word, options.platform));
-  say(session, JSON.stringify(details, null, 2).replace(/[\x7f-\x9f\u2028\u2029]/g, escaped));
+  say(session, jsonText(details));
   return 0;
 };
-
-const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
 export const history: Handler<Options & { trunc?: boolean }> = async (session, [word = ''], options) => {
   const lines = imageHistory(session.place, word, options.platform);

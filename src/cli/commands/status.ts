@@ -3,7 +3,8 @@ import type { Handler } from '../program.ts';
 import { renderStatus } from '../render/status.ts';
 import { readTerminal } from '../render/terminal.ts';
 
-export const status: Handler<{ json?: boolean }> = async (session, _, options) => {
+export const status: Handler<{ json?: boolean; watch?: boolean }> = async (session, _, options) => {
+  if (options.watch === true) return (await import('./watch-status.ts')).watchAndShow(session, options);
   const result = await projectStatus(session.place);
   session.stdout.write(
     options.json === true

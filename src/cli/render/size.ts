@@ -33,3 +33,16 @@ export function formatAge(time: string | undefined, now: number): string {
   }
   return 'just now';
 }
+
+/** `0 B`, `12.5 MiB`, `64 MiB`: powers of two, as memory is counted, and as the Tsfile's `64M` is meant. */
+export function formatMemory(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = Math.max(0, bytes);
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const whole = unit === 0 || value >= 99.95 || Number.isInteger(value);
+  return `${value.toFixed(whole ? 0 : 1)} ${units[unit]}`;
+}

@@ -1,0 +1,32 @@
+import type { Usage } from '../../app/usage.ts';
+import { formatBytes, formatMemory } from './size.ts';
+import { renderTable } from './table.ts';
+import type { Terminal } from './terminal.ts';
+
+const header = ['MACHINE', 'CPU %', 'MEMORY', 'LIMIT', 'MEM %', 'PIDS', 'RECEIVED', 'SENT', 'READ', 'WRITTEN'];
+/** Of the numbers, so that a column does not jump from one second to the next. */
+const widths = [7, 9, 9, 6, 5, 8, 8, 8, 8];
+
+/** One sample as a table, its numbers set flush right; with a line break at the end. */
+export function renderStats(usages: readonly Usage[], terminal: Terminal): string {
+  const right = (texts: readonly string[]): string[] => texts.map((text, index) => text.padStart(widths[index] ?? 0));
+  const rows = usages.map((usage) => [
+    usage.machine,
+    ...right([
+      percent(usage.cpuPercent),
+      formatMemory(usage.memoryBytes),
+      formatMemory(usage.memoryLimitBytes),
+      percent(usage.memoryPercent),
+      usage.pids === undefined ? '-' : String(usage.pids),
+      formatBytes(usage.network.receivedBytes),
+      formatBytes(usage.network.sentBytes),
+      formatBytes(usage.disk.readBytes),
+      formatBytes(usage.disk.writtenBytes),
+    ]),
+  ]);
+  const [name = '', ...numbers] = header;
+  if (rows.length === 0) return 'no machine is running\n';
+  return renderTable([name, ...right(numbers)], rows, terminal);
+}
+
+const percent = (value: number): string => `${value.toFixed(1)}%`;

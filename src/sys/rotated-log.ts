@@ -129,16 +129,20 @@ export class RotatedLog {
       if (current === undefined) return; // it is being renamed at this moment, or its machine is gone
       if (current.ino === last.inode && (last.settled || last.size === 0)) return;
     }
-    for (const fresh of this.#openBoth()) {
+    const opened = this.#openBoth();
+    const newest = opened.at(-1)?.inode;
+    for (const fresh of opened) {
       const known = this.#generations.find(({ inode }) => inode === fresh.inode);
-      if (known === undefined) this.#append(fresh);
-      else adoptTimes(known, fresh);
+      if (known !== undefined) adoptTimes(known, fresh);
+      // Before one that is known there is only what is forgotten.
+      else if (this.#generations.some(({ inode }) => inode === newest)) close(fresh);
+      else this.#append(fresh);
     }
   }
 
-  /** What lies before `offset` is not needed any more. The last two files stay open: by that they are known. */
+  /** What lies before `offset` is not needed any more. The newest file stays open: by that it is known. */
   forget(offset: number): void {
-    while (this.#generations.length > 2) {
+    while (this.#generations.length > 1) {
       const [first] = this.#generations;
       if (first === undefined || first.base + first.size > offset) return;
       close(first);

@@ -159,6 +159,19 @@ describe('what several machines printed', () => {
     expect(merge(open('a'), open('b'))).toEqual(['0:a1 ', '0:rest\n', '1:b2\n', '0:a9\n']);
   });
 
+  test('is not mixed either where the rest of a line and something older come together', () => {
+    const a = machine('a').print('a5 ', 5);
+    const b = machine('b');
+    const sources = [open('b'), open('a')];
+    const merged = new MergedLogs(sources);
+    expect(String(merged.next()?.data)).toBe('a5 ');
+    expect(merged.next()).toBeUndefined();
+    b.print('b4\n', 4);
+    a.print('rest\n', 6);
+    for (const source of sources) source.refresh();
+    expect([String(merged.next()?.data), String(merged.next()?.data)]).toEqual(['rest\n', 'b4\n']);
+  });
+
   test('begins with what has no time, in the order of its file', () => {
     machine('a').print('a1\n', 1);
     machine('b').print('b-\nb--\n').rotate().print('b0\n', 0).print('b2\n', 2);

@@ -11,6 +11,7 @@ import { containers } from './containers.mjs';
 import { openDocker } from './docker.mjs';
 import { exec } from './exec.mjs';
 import { images } from './images.mjs';
+import { logs } from './logs.mjs';
 import { describeMachine } from './machine.mjs';
 import { manyContainers } from './many.mjs';
 import { oci } from './oci.mjs';
@@ -19,7 +20,7 @@ import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, start, containers, manyContainers, images, vm];
+const all = [status, exec, oci, start, containers, manyContainers, images, logs, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });

@@ -77,7 +77,8 @@ export async function attach(
       qmp.close();
       console.close();
     };
-    void exited.then(detach);
+    // Not at once: what it printed last may still be on its way. The socket ends with QEMU.
+    void Promise.all([exited, console.closed]).then(detach);
     return { process, qmp, console, exited, detach };
   } catch (error) {
     console.close();

@@ -7,63 +7,104 @@ import {
   openSync,
   readSync,
   renameSync,
+  rmSync,
   watch,
   writeSync,
 } from 'node:fs';
 import { createConnection } from 'node:net';
+import { dirname, join } from 'node:path';
+import { timesRecord, timesRecordBytes } from '../../src/sys/console-times.ts';
 
-/** A log that never takes more than twice `maxBytes`: the file, and the one before it as FILE.1. */
+/**
+ * A log that never takes more than twice `maxBytes`: the file, and the one before it as FILE.1. Beside it, and bounded in the
+ * same way, are the times of its lines; see console-times.ts.
+ */
 export interface BoundedLog {
   /** Never throws: a full disk costs the log its bytes, not the machine its console. */
   append(data: Buffer): void;
   close(): void;
 }
 
-export const consoleLogBytes = 1 << 20;
+export const consoleLogBytes = 16 << 20;
+/** Of QEMU's own words. */
+const qemuLogBytes = 1 << 20;
 
 const appendFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
+const newline = 10;
+
+/** Of a machine's console.log. */
+export const timesFile = (logFile: string): string => join(dirname(logFile), 'console.times');
 
 /** Opens (and continues) a bounded log. @throws the open(2) error, ELOOP for a symlink. */
-export function openBoundedLog(file: string, maxBytes: number = consoleLogBytes): BoundedLog {
-  let fd = openSync(file, appendFlags, 0o600);
-  let size = fstatSync(fd).size;
+export function openBoundedLog(file: string, maxBytes: number = consoleLogBytes, now = Date.now): BoundedLog {
+  let log = openForAppend(file);
+  let times = openForAppend(timesFile(file));
+  let stampedMs: number | undefined;
+  /** The next byte begins a line, or what came before it was somebody else's. */
+  let lineBegins = true;
+  const close = () => {
+    for (const { fd } of [log, times]) if (fd !== -1) closeSync(fd);
+    log = times = { fd: -1, size: 0 };
+  };
   const rotate = () => {
-    closeSync(fd);
-    fd = -1;
-    renameSync(file, `${file}.1`);
-    fd = openSync(file, appendFlags, 0o600);
-    size = 0;
+    close();
+    beginLog(file);
+    log = openForAppend(file);
+    times = openForAppend(timesFile(file));
+    lineBegins = true;
+    stampedMs = undefined;
+  };
+  /** One record for each millisecond in which a line began, before what it is about. */
+  const stamp = (part: Buffer) => {
+    const begin = lineBegins ? 0 : part.indexOf(newline) + 1;
+    const ms = now();
+    if (ms === stampedMs || begin === part.length || (begin === 0 && !lineBegins)) return;
+    times.size += writeSync(times.fd, timesRecord(log.size + begin, BigInt(ms) * 1_000_000n));
+    stampedMs = ms;
   };
   return {
     append(data) {
       try {
-        for (let rest = data; rest.length > 0 && fd !== -1; ) {
-          if (size >= maxBytes) rotate();
-          const written = writeSync(fd, rest, 0, Math.min(rest.length, maxBytes - size));
-          size += written;
+        for (let rest = data; rest.length > 0 && log.fd !== -1; ) {
+          if (log.size >= maxBytes || times.size + timesRecordBytes > maxBytes) rotate();
+          const part = rest.subarray(0, maxBytes - log.size);
+          stamp(part);
+          const written = writeSync(log.fd, part);
+          log.size += written;
+          lineBegins = part[written - 1] === newline;
           rest = rest.subarray(written);
         }
       } catch {
         // ENOSPC, EIO: best effort, see the interface.
       }
     },
-    close() {
-      if (fd !== -1) closeSync(fd);
-      fd = -1;
-    },
+    close,
   };
 }
 
-/** Puts the log of the start before aside as FILE.1: what is in FILE afterwards belongs to this start. */
+function openForAppend(file: string): { readonly fd: number; size: number } {
+  const fd = openSync(file, appendFlags, 0o600);
+  return { fd, size: fstatSync(fd).size };
+}
+
+/**
+ * Puts the log of the start before aside as FILE.1, and its times: what is in FILE afterwards belongs to this start. The log
+ * goes first: readers know by that whose times they see.
+ */
 export function beginLog(file: string): void {
-  if (lstatSync(file, { throwIfNoEntry: false }) !== undefined) renameSync(file, `${file}.1`);
+  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return;
+  const times = timesFile(file);
+  renameSync(file, `${file}.1`);
+  // One of an older version has no times, and must not get those of the log before it.
+  if (lstatSync(times, { throwIfNoEntry: false }) === undefined) rmSync(`${times}.1`, { force: true });
+  else renameSync(times, `${times}.1`);
 }
 
 /**
  * Keeps a log that another process appends to (O_APPEND) below `maxBytes`, by emptying it when it grows beyond.
  * @returns ends the watch.
  */
-export function boundForeignLog(file: string, maxBytes: number = consoleLogBytes): () => void {
+export function boundForeignLog(file: string, maxBytes: number = qemuLogBytes): () => void {
   const check = () => {
     try {
       const fd = openSync(file, constants.O_WRONLY | constants.O_NOFOLLOW);

@@ -110,6 +110,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       const state = await status(attachment.qmp, answerMs);
       const off = !force && state !== 'prelaunch' && (await powerOff(attachment, state, context.machine.stopTimeoutMs));
       if (!off) await end(attachment);
+      await attachment.console.closed; // its last words are in the log
     } catch {
       // It is hung, or on its way out already.
       await killAndWait(process);
@@ -171,6 +172,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     async ending(context: MachineContext): Promise<Ending> {
       const attachment = await held.get(context.dir)?.attaching.catch(() => undefined);
       await attachment?.exited;
+      await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
       for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
       return endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));

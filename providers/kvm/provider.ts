@@ -8,7 +8,7 @@ import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { createAccelChooser } from './accel.ts';
 import type { NicBackend } from './arguments.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
-import { lastLogLines } from './console.ts';
+import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks, ensureOverlay } from './disk.ts';
 import { machineFiles } from './files.ts';
 import { createLifecycle } from './lifecycle.ts';
@@ -88,7 +88,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     async destroy(context) {
       await lifecycle.stop(context, true);
       const files = machineFiles(context);
-      const logs = [files.consoleLog, `${files.consoleLog}.1`, files.qemuLog];
+      const times = timesFile(files.consoleLog);
+      const logs = [files.consoleLog, `${files.consoleLog}.1`, times, `${times}.1`, files.qemuLog];
       const staging = [`${files.disk}.new`, `${files.identity}.new`];
       for (const path of [files.disk, files.disks, files.identity, files.credentials, ...logs, ...staging]) {
         rmSync(path, { recursive: true, force: true });

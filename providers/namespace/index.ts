@@ -3,11 +3,9 @@ import {
   closeSync,
   existsSync,
   fchmodSync,
-  fstatSync,
   mkdirSync,
   openSync,
   readFileSync,
-  readSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -38,6 +36,7 @@ import { pipe } from '../../src/sys/fork.ts';
 import type { Keeper } from '../../src/sys/keeper.ts';
 import { keeperOf } from '../../src/sys/keeper-of.ts';
 import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
+import { lastLines } from '../../src/sys/last-lines.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
@@ -145,7 +144,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
     await keepers.get(dir);
     return new TsvError('TSV_NOT_RUNNING', `${name} has ended`, {
-      details: lastLines(join(dir, 'console.log')),
+      details: lastWords(dir),
       hint: `tsv logs ${name}`,
     });
   };
@@ -346,21 +345,10 @@ interface Output {
   readonly opened: readonly number[];
 }
 
-const shownLines = 10;
-const shownBytes = 4096;
-
-/** The end of what a container printed, which is anything. */
-function lastLines(file: string): string[] {
-  const fd = openSync(file, O.RDONLY | O.NOFOLLOW);
-  try {
-    const { size } = fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(size, shownBytes));
-    readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-    const lines = bytes.toString('utf8').trimEnd().split('\n').slice(-shownLines);
-    return lines.every((line) => line === '') ? ['it printed nothing'] : lines;
-  } finally {
-    closeSync(fd);
-  }
+/** The end of what a container printed. */
+function lastWords(dir: string): string[] {
+  const lines = lastLines(dir, { lines: 10, bytes: 4096 });
+  return lines.length === 0 ? ['it printed nothing'] : lines;
 }
 
 /** What `create` remembers of an image: for `stop`, and for people. */

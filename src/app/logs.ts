@@ -1,122 +1,121 @@
-import { closeSync, createReadStream, existsSync, openSync, readSync, statSync, watch } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import { resolveTargets } from '../plan/targets.ts';
-import { projectPaths } from '../state/paths.ts';
+import { projectPaths, stateFiles } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
+import { consoleNames, RotatedLog } from '../sys/rotated-log.ts';
+import { LogSource, MergedLogs, type Piece, type Wanted } from './log-source.ts';
 import { findProjectDir, type Place } from './place.ts';
 
-export interface LogFile {
-  readonly machine: string;
-  readonly file: string;
-  /** Printed before every line when several machines are shown. */
-  readonly prefix: string;
+export interface LogOptions extends Wanted {
+  /** The times of lines are asked for. */
+  readonly timestamps: boolean;
 }
 
-/** Where the chosen machines' output is kept. */
-export async function logFiles(place: Place, names: readonly string[]): Promise<LogFile[]> {
+/** What chosen machines printed, merged by time. */
+export interface Logs {
+  /** In the order of the state; a piece's `source` is an index into it. */
+  readonly machines: readonly string[];
+  /** Machines of which some output has no time although that is needed. */
+  readonly untimed: readonly string[];
+  /** Undefined: that is all there is by now. */
+  next(): (Piece & { readonly source: number }) | undefined;
+  /** Waits until there is more. false: none of the machines runs any more, or `untilNs` is over. */
+  more(): Promise<boolean>;
+  close(): void;
+}
+
+/** @throws TSV_NOT_RUNNING, TSV_UNKNOWN_MACHINE */
+export function openLogs(place: Place, names: readonly string[], options: LogOptions): Logs {
   const projectDir = findProjectDir(place);
   const specs = Object.values(readState(projectDir)?.machines ?? {}).map(({ spec }) => spec);
   if (specs.length === 0) throw new TsvError('TSV_NOT_RUNNING', 'no machine exists yet', { hint: 'tsv up' });
-  const chosen = names.length === 0 ? specs.map(({ name }) => name) : resolveTargets(names, specs);
-  const width = Math.max(...chosen.map((name) => name.length));
-  return chosen.map((machine) => ({
-    machine,
-    file: join(projectPaths(projectDir).machineDir(machine), 'console.log'),
-    prefix: chosen.length === 1 ? '' : `${machine.padEnd(width)} | `,
-  }));
-}
-
-type Write = (text: string) => boolean;
-
-/** Prints what is there now; returns how far each file was read, for {@link followLogs}. */
-export async function printLogs(
-  files: readonly LogFile[],
-  options: { tail?: number; write: Write },
-): Promise<ReadonlyMap<string, number>> {
-  const ends = new Map<string, number>();
-  for (const { file, prefix } of files) {
-    const parts = [`${file}.1`, file].flatMap((part) => {
-      const size = statSync(part, { throwIfNoEntry: false })?.size ?? 0;
-      if (part === file) ends.set(file, size);
-      return size === 0 ? [] : [createReadStream(part, { encoding: 'utf8', end: size - 1 })];
-    });
-    const print = linePrinter(prefix, options.write);
-    if (options.tail === undefined) for (const part of parts) for await (const chunk of part) print(chunk as string);
-    else for (const line of await lastLines(parts, options.tail)) print(`${line}\n`);
-    print.end();
-  }
-  return ends;
-}
-
-async function lastLines(parts: readonly AsyncIterable<string>[], count: number): Promise<string[]> {
-  let lines: string[] = [];
-  let pending = '';
-  for (const part of parts) {
-    for await (const chunk of part) {
-      const pieces = (pending + chunk).split('\n');
-      pending = pieces.pop() ?? '';
-      lines = [...lines, ...pieces].slice(-count);
-    }
-  }
-  return (pending === '' ? lines : [...lines, pending]).slice(-count);
-}
-
-function linePrinter(prefix: string, write: Write): ((text: string) => void) & { end(): void } {
-  let pending = '';
-  const print = (text: string) => {
-    if (prefix === '') {
-      write(text);
-      return;
-    }
-    const lines = (pending + text).split('\n');
-    pending = lines.pop() ?? '';
-    for (const line of lines) write(`${prefix}${line}\n`);
-  };
-  return Object.assign(print, {
-    end: () => {
-      if (pending !== '') write(`${prefix}${pending}\n`);
-      pending = '';
+  const machines = names.length === 0 ? specs.map(({ name }) => name) : resolveTargets(names, specs);
+  const timed = options.timestamps || options.sinceNs !== undefined || options.untilNs !== undefined;
+  const raw = machines.length === 1 && !timed;
+  const { machineDir } = projectPaths(projectDir);
+  // All are opened before any is read: what is there is what was there at this moment.
+  const logs = machines.map((name) => RotatedLog.open(machineDir(name), consoleNames));
+  const sources = logs.map((log) => new LogSource(log, options, { raw }));
+  const merged = new MergedLogs(sources);
+  const untimed = raw ? [] : machines.filter((_, index) => sources[index]?.lacksTimes === true);
+  let following: Promise<Following> | undefined;
+  return {
+    machines,
+    untimed,
+    next: () => merged.next(),
+    async more() {
+      following ??= startFollowing(projectDir, machines, options.untilNs);
+      const { wait } = await following;
+      for (;;) {
+        const over = await wait();
+        for (const source of sources) source.refresh();
+        if (sources.some((source) => source.peek() !== undefined)) return true;
+        if (over) return false;
+      }
     },
-  });
+    close() {
+      for (const source of sources) source.close();
+      void following?.then(({ close }) => close());
+    },
+  };
 }
 
-/** Goes on as the files grow, until the reader goes away or the user interrupts. A rotated file is followed by name. */
-export async function followLogs(
-  files: readonly LogFile[],
-  ends: ReadonlyMap<string, number>,
-  write: Write,
-  reader: NodeJS.WriteStream,
-): Promise<void> {
-  const watchers = files.map(({ file, prefix }) => {
-    const print = linePrinter(prefix, write);
-    let fd = existsSync(file) ? openSync(file, 'r') : undefined;
-    let position = ends.get(file) ?? 0;
-    const buffer = Buffer.alloc(65536);
-    const drain = () => {
-      while (fd !== undefined) {
-        const count = readSync(fd, buffer, 0, buffer.length, position);
-        if (count === 0) return;
-        position += count;
-        print(buffer.subarray(0, count).toString('utf8'));
-      }
-    };
-    const watcher = watch(dirname(file), (type, name) => {
-      if (name !== basename(file)) return;
-      drain();
-      if (type === 'rename' && existsSync(file)) {
-        if (fd !== undefined) closeSync(fd);
-        fd = openSync(file, 'r');
-        position = 0;
-        drain();
-      }
-    });
-    drain(); // what came between the printing and the watch
-    return watcher;
-  });
-  await new Promise<void>((resolve) => {
-    reader.once('error', () => resolve()); // EPIPE: `| head` has enough
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-  });
-  for (const watcher of watchers) watcher.close();
+interface Following {
+  /** Resolves when something may have been printed, at first at once; true: it was the last. */
+  wait(): Promise<boolean>;
+  close(): void;
 }
+
+async function startFollowing(
+  projectDir: string,
+  machines: readonly string[],
+  untilNs: bigint | undefined,
+): Promise<Following> {
+  const [{ Watch }, { LogEnd }] = await Promise.all([import('./watch.ts'), import('./log-end.ts')]);
+  const { stateDir, machinesDir, machineDir } = projectPaths(projectDir);
+  const watch = new Watch();
+  const end = new LogEnd(projectDir, machines);
+  let isStale = true;
+  const watchMachine = (name: string) => watch.folder(machineDir(name));
+  const watchMachines = () => {
+    watch.folder(machinesDir, (name) => {
+      if (machines.includes(name)) watchMachine(name); // it was made anew
+    });
+    for (const name of machines) watchMachine(name);
+  };
+  watch.folder(stateDir, (name) => {
+    if (name === stateFiles.machines) watchMachines();
+    if (!noise.includes(name)) isStale = true;
+  });
+  watchMachines();
+  const timer = untilNs === undefined ? undefined : setTimeout(() => watch.ring(), msUntil(untilNs));
+  watch.ring();
+  let isOver = false;
+  return {
+    async wait() {
+      if (isOver) return true;
+      await watch.wait();
+      if (isStale) {
+        isStale = false;
+        const { over, processes } = end.look();
+        isOver = over;
+        for (const process of processes)
+          watch.process(process, () => {
+            isStale = true;
+          });
+      }
+      isOver ||= untilNs !== undefined && msUntil(untilNs) === 0;
+      return isOver;
+    },
+    close() {
+      clearTimeout(timer);
+      watch.close();
+    },
+  };
+}
+
+/** Files of the state folder that say nothing about whether a machine runs. */
+const noise: readonly string[] = [stateFiles.journal, stateFiles.agentLog];
+
+const msUntil = (timeNs: bigint): number =>
+  Math.min(Math.max(0, Number(timeNs / 1_000_000n) - Date.now()), 2 ** 31 - 1);

@@ -1,5 +1,15 @@
-import { type Describe, wholeNumber } from './describe.ts';
+import { InvalidArgumentError } from 'commander';
+import type { Describe } from './describe.ts';
+import { moment } from './moment.ts';
 import type { Handler } from './program.ts';
+
+const timeHelp =
+  '\nA time is 2026-01-31, 2026-01-31T12:00:00 (local), 2026-01-31T12:00:00Z, seconds since 1970, or a duration back\nfrom now: 90s, 10m, 1h30m.';
+
+const lineCount = (text: string): number | 'all' => {
+  if (text === 'all' || /^\d{1,15}$/.test(text)) return text === 'all' ? text : Number(text);
+  throw new InvalidArgumentError("a number of lines, or 'all'");
+};
 
 /** What only looks. */
 export function describeLook({ program, when, define, names, json }: Describe): void {
@@ -72,8 +82,30 @@ export function describeLook({ program, when, define, names, json }: Describe): 
         async () => (await import('./commands/logs.ts')).logs as Handler<never>,
       ),
     )
-      .option('-f, --follow', 'go on as they print more')
-      .option('-n, --tail <lines>', 'only the last lines', wholeNumber),
+      .option('-f, --follow', 'go on as they print more, until none of them runs any more')
+      .option('-n, --tail <lines>', "only the last lines of each machine, or 'all'", lineCount)
+      .option('--since <time>', 'only lines that are not older', moment)
+      .option('--until <time>', 'only lines that are not younger', moment)
+      .option('-t, --timestamps', 'print when each line was printed')
+      .option('--no-prefix', 'leave out the names of the machines')
+      .option('--no-color', 'names of machines without colours')
+      .addHelpText('after', `\nLines of several machines are in order of time.${timeHelp}`)
+      .addHelpText('after', '\nExamples:\n  tsv logs -f web db\n  tsv logs --since 10m --timestamps web-1'),
+  );
+  when('events', () =>
+    names(
+      define(
+        'events',
+        'what happened to machines: made, started, ended and why, unhealthy',
+        async () => (await import('./commands/events.ts')).events as Handler<never>,
+      ),
+    )
+      .option('-f, --follow', 'go on as more happens')
+      .option('--since <time>', 'only what is not older', moment)
+      .option('--until <time>', 'only what is not younger', moment)
+      .addOption(json)
+      .addHelpText('after', `\nTimes are printed as local time; --json has them in UTC.${timeHelp}`)
+      .addHelpText('after', '\nExamples:\n  tsv events --since 1h web\n  tsv events -f --json'),
   );
   when('port', () =>
     define(

@@ -103,10 +103,11 @@ function readLines(folder: OwnFolder, name: string): string[] {
   }
 }
 
-function parseLine<T>(line: string): T | undefined {
+/** Undefined: it was torn by a kill. */
+export function parseLine<T>(line: string): T | undefined {
   try {
     return JSON.parse(line) as T;
   } catch {
-    return undefined; // counted as torn
+    return undefined;
   }
 }

@@ -96,8 +96,16 @@ describe('a virtual machine beside a container', () => {
     expect({ code, stdout }).toEqual({ code: 9, stdout: 'vm\n' });
   });
 
-  test('shows its console', async () => {
-    expect((await project().ok('logs vm')).stdout.length).toBeGreaterThan(0);
+  test('shows its console, each line with the time at which it was printed', async () => {
+    const { stdout, stderr } = await project().ok('logs --timestamps vm');
+    const times = [...stdout.matchAll(/^(\d{4}-\d\d-\d\dT[\d:.]{18}Z) /gm)].map(([, time = '']) => Date.parse(time));
+    expect(times.length).toBe(stdout.split('\n').length - (stdout.endsWith('\n') ? 1 : 0));
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    expect(times[0]).toBeGreaterThanOrEqual(Date.parse(project().state()?.machines.vm?.createdAt ?? ''));
+    expect(times.at(-1)).toBeLessThanOrEqual(Date.now());
+    expect(stderr).toBe('');
+    const first = (await project().ok('logs vm')).stdout.split('\n')[0];
+    expect((await project().ok('logs --since 1h vm')).stdout.split('\n')[0]).toBe(first);
   });
 
   test('is looked at like a container', async () => {

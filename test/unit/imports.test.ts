@@ -54,7 +54,11 @@ describe('imports', () => {
     expect(imports.length).toBeGreaterThan(500);
     expect(imports).toContainEqual({ from: 'src/main.ts', to: 'src/cli/program.ts', atOnce: true });
     expect(imports).toContainEqual({ from: 'src/sys/libc.ts', to: 'koffi', atOnce: true });
-    expect(imports).toContainEqual({ from: 'src/cli/describe-look.ts', to: 'src/cli/commands/status.ts', atOnce: false });
+    expect(imports).toContainEqual({
+      from: 'src/cli/describe-look.ts',
+      to: 'src/cli/commands/status.ts',
+      atOnce: false,
+    });
   });
 
   test('of the model are of the model only', () => {

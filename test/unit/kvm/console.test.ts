@@ -12,9 +12,24 @@ import {
   openBoundedLog,
   plainLines,
 } from '../../../providers/kvm/console.ts';
+import { consoleNames, RotatedLog } from '../../../src/sys/rotated-log.ts';
 
 let dir: string;
 let log: string;
+
+/** `MILLISECONDS TEXT` for each chunk of a machine's log. */
+function chunksOf(folder: string): string[] {
+  const read = RotatedLog.open(folder, consoleNames);
+  const found: string[] = [];
+  for (let at = read.begin; at < read.end; ) {
+    const { timeNs, end } = read.chunkAt(at);
+    const text = Buffer.alloc(end - at);
+    at += read.read(text, at);
+    found.push(`${timeNs === undefined ? '-' : timeNs / 1_000_000n} ${text}`);
+  }
+  read.close();
+  return found;
+}
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'tsv-console-'));
@@ -61,6 +76,49 @@ describe('the console log', () => {
     writeFileSync(log, 'y'.repeat(2000), { flag: 'a' });
     await vi.waitFor(() => expect(statSync(log).size).toBe(0));
     end();
+  });
+
+  test('has the time at which each line began, also after it was rotated', () => {
+    let ms = 1000;
+    const writer = openBoundedLog(log, 64, () => ms);
+    const print = (text: string, at: number) => {
+      ms = at;
+      writer.append(Buffer.from(text));
+    };
+    print('one\r\n', 1000);
+    print('tw', 1001);
+    print('o', 1002); // in the middle of a line
+    print('\r\nthree\r\n', 1003);
+    print('four\r\n', 1003); // within the same millisecond
+    expect(chunksOf(dir)).toEqual(['1000 one\r\n', '1001 two\r\n', '1003 three\r\nfour\r\n']);
+    print('five\r\n', 1004);
+    writer.close();
+    const second = openBoundedLog(log, 64, () => 1005);
+    second.append(Buffer.from('six\r\n'));
+    second.close();
+    expect(chunksOf(dir).slice(2)).toEqual(['1003 three\r\nfour\r\n', '1004 five\r\n', '1005 six\r\n']);
+    expect(statSync(join(dir, 'console.times')).mode & 0o777).toBe(0o600);
+  });
+
+  test('S42 bounds its times as well: a guest that prints line breaks only fills no disk', () => {
+    let ms = 0;
+    const writer = openBoundedLog(log, 1600, () => ms++);
+    for (let n = 0; n < 1000; n++) writer.append(Buffer.from('\n'));
+    writer.close();
+    for (const name of ['console.times', 'console.times.1']) expect(statSync(join(dir, name)).size).toBeLessThan(1601);
+  });
+
+  test('of an older version has no times, and gets none of those before it', () => {
+    writeFileSync(log, 'old\n');
+    beginLog(log);
+    const writer = openBoundedLog(log, 1000, () => 7);
+    writer.append(Buffer.from('new\n'));
+    writer.close();
+    expect(chunksOf(dir)).toEqual(['- old\n', '7 new\n']);
+    rmSync(join(dir, 'console.times'));
+    writeFileSync(join(dir, 'console.times.1'), 'stale');
+    beginLog(log);
+    expect(chunksOf(dir)).toEqual(['- new\n']);
   });
 
   test('S52 is not written through a symbolic link', () => {

@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
+import { endingWords, hasSucceeded } from '../model/ending.ts';
 import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
@@ -10,9 +11,12 @@ import type { Ending, MachineState, NetworkState, ProcessRef, State } from '../m
 import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { Sandbox } from '../net/sandbox.ts';
+import { withLive } from '../plan/changes.ts';
 import type { StateStore } from '../state/store.ts';
+import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
-import { type Check, imageCheck, waitHealthy } from './health.ts';
+import { type Check, checkOf } from './health-check.ts';
+import { HealthWatches } from './health-watches.ts';
 import {
   boxKey,
   chooseAddresses,
@@ -62,6 +66,7 @@ export class Engine {
   private readonly options: EngineOptions;
   readonly transports = new Transports();
   private readonly supervisor: Supervisor;
+  private readonly health: HealthWatches;
   /** Networks, name server and taps are changed by one at a time. */
   private readonly network = new Mutex();
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
@@ -71,25 +76,38 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.options = options;
-    const context = (signal: AbortSignal): ActionContext => ({
-      project: undefined,
-      boxes: {},
-      force: false,
-      emit: () => {},
-      signal,
-    });
     this.supervisor = new Supervisor({
       record: (name) => this.state.machines[name],
       update: (name, change) => this.updateMachine(name, change),
       ending: (name) => this.provider(recordOf(this.state, name)).ending(this.context(name)),
       release: async (name) => {
+        this.health.stop(name);
         await this.transports.drop(name);
         await options.forwards.remove(name);
       },
-      start: (name, signal) => this.launch(name, context(signal)),
-      wait: (name, signal) => this.wait(name, context(signal)),
+      start: (name, signal) => this.launch(name, byItself(signal)),
+      wait: (name, signal) => this.wait(name, byItself(signal)),
       happened: (name, event) => options.happened(name, event),
       gone: () => this.onMachineGone(),
+    });
+    this.health = new HealthWatches({
+      check: (name) => this.check(name),
+      ways: (name) => ({
+        connect: () => this.connect(name, new AbortController().signal),
+        dial: async (port) => options.dial(firstAddress(recordOf(this.state, name)), port),
+      }),
+      health: (name) => this.state.machines[name]?.health,
+      standsStill: (name) => {
+        const record = this.state.machines[name];
+        return record === undefined || record.paused === true || !isAlive(record.process);
+      },
+      update: async (name, health) => {
+        const change = ({ health: _, ...record }: MachineState) =>
+          health === undefined ? record : { ...record, health };
+        await this.updateMachine(name, change).catch((error: Error) => console.error(`${name}: ${error.message}`));
+      },
+      happened: (name, health) => options.happened(name, { type: 'health', health }),
+      printed: (name) => this.printed(name),
     });
   }
 
@@ -134,6 +152,8 @@ export class Engine {
         return this.provision(action.machine, action.step, context);
       case 'machine.healthy':
         return this.healthy(action.machine, context);
+      case 'machine.completed':
+        return this.completed(action.machine, context.signal);
       case 'machine.stop':
         return this.stop(action.machine, context.force);
       case 'machine.destroy':
@@ -163,15 +183,11 @@ export class Engine {
       machines: Object.fromEntries(
         Object.entries(state.machines).map(([name, record]) => {
           const machine = wanted.get(name);
-          if (machine === undefined) return [name, record];
-          const { dependsOn, bootTimeoutMs, stopTimeoutMs, restart } = machine;
-          const { healthcheck: _, restart: __, ...spec } = record.spec;
-          const check = machine.healthcheck === undefined ? {} : { healthcheck: machine.healthcheck };
-          const again = restart === undefined ? {} : { restart };
-          return [name, { ...record, spec: { ...spec, dependsOn, bootTimeoutMs, stopTimeoutMs, ...check, ...again } }];
+          return [name, machine === undefined ? record : { ...record, spec: withLive(record.spec, machine) }];
         }),
       ),
     }));
+    for (const name of wanted.keys()) this.watchHealth(name);
   }
 
   /** Takes over what an earlier agent left running. */
@@ -183,6 +199,7 @@ export class Engine {
       try {
         this.provider(record).adopt?.(this.context(name));
         await this.ensureForwards(name);
+        this.watchHealth(name);
       } catch (error) {
         warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
       }
@@ -337,7 +354,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, ({ ended: _, ...current }) => ({
+      await this.updateMachine(name, ({ ended: _, health: _1, ...current }) => ({
         ...current,
         process,
         holder: sandbox.holder,
@@ -375,23 +392,74 @@ export class Engine {
         ...record,
         spec: { ...record.spec, forwards: machine.forwards, provision: machine.provision },
       }));
+    // It may end at any time, and need not be reached then.
+    const isOver = ({ spec, process }: MachineState) => spec.oneshot === true && !isAlive(process);
+    if (isOver(recordOf(this.state, name))) return;
     await this.ensureForwards(name);
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (recordOf(this.state, name).spec.kind === 'container') await this.open(name, context.signal);
     else await this.connect(name, context.signal);
-    await this.updateMachine(name, (record) => ({ ...record, ready: true }));
-    this.options.happened(name, { type: 'ready' });
+    if (!recordOf(this.state, name).ready) {
+      await this.updateMachine(name, (record) => ({ ...record, ready: true }));
+      this.options.happened(name, { type: 'ready' });
+    }
+    this.watchHealth(name);
   }
 
-  /** By the Tsfile's check, else by the image's. */
+  /** Waits for a machine that runs, and that no command waits for. @throws TSV_WAIT, TSV_NOT_RUNNING */
+  async reach(name: string, signal: AbortSignal): Promise<void> {
+    if (!recordOf(this.state, name).ready) await this.wait(name, byItself(signal));
+  }
+
+  /** What a machine is asked, by the Tsfile or by its image. */
+  private check(name: string): Check | undefined {
+    const { spec } = recordOf(this.state, name);
+    const isImages = spec.image !== undefined && spec.healthcheck === undefined;
+    return checkOf(spec, isImages ? this.context(name).box.defaults : undefined);
+  }
+
+  private watchHealth(name: string): void {
+    const record = this.state.machines[name];
+    if (record?.ready === true && isAlive(record.process)) this.health.ensure(name);
+  }
+
+  private printed(name: string): readonly string[] {
+    return lastLines(this.options.places.machineDir(name), { lines: 10, bytes: 4096 });
+  }
+
   private async healthy(name: string, { project, signal }: ActionContext): Promise<void> {
-    const spec = project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
-    const { exec } = spec.healthcheck ?? {};
-    const check: Check =
-      spec.healthcheck !== undefined && exec !== undefined
-        ? { ...spec.healthcheck, exec }
-        : imageCheck(spec, this.context(name).box.defaults);
-    return waitHealthy(name, check, await this.connect(name, signal), signal);
+    const machine = project?.machines.find((candidate) => candidate.name === name);
+    if (machine !== undefined)
+      await this.updateMachine(name, (record) => ({ ...record, spec: withLive(record.spec, machine) }));
+    this.watchHealth(name);
+    await this.untilHealthy(name, signal);
+  }
+
+  /** @throws TSV_UNHEALTHY, also when it ends and is not started again; TSV_NOT_RUNNING */
+  async untilHealthy(name: string, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const end = this.ended(name, either).then((ending) => {
+      throw new TsvError('TSV_UNHEALTHY', `${name} is not healthy: it has ended (${endingWords(ending)})`, {
+        details: this.printed(name),
+        hint: `tsv logs ${name}`,
+      });
+    });
+    try {
+      await Promise.race([this.health.healthy(name, either), end]);
+    } finally {
+      over.abort();
+    }
+  }
+
+  private async completed(name: string, signal: AbortSignal): Promise<void> {
+    const ending = await this.ended(name, signal);
+    if (hasSucceeded(ending)) return;
+    const printed = this.printed(name);
+    throw new TsvError('TSV_ONESHOT', `${name} did not complete: ${endingWords(ending)}`, {
+      details: printed.length === 0 ? ['it printed nothing'] : printed,
+      hint: `tsv logs ${name}`,
+    });
   }
 
   private async provision(name: string, stepName: string, context: ActionContext): Promise<void> {
@@ -401,7 +469,9 @@ export class Engine {
     const transport = await this.connect(name, context.signal);
     const { user } = this.context(name).box;
     await this.updateMachine(name, (record) => ({ ...record, steps: without(record.steps, stepName) }));
-    await this.options.runStep({ step, transport, machine: name, user, emit: context.emit, signal: context.signal });
+    const { emit, signal } = context;
+    const request = { step, transport, machine: name, user, emit, signal };
+    await this.health.without(name, () => this.options.runStep(request));
     await this.updateMachine(name, (record) => ({
       ...record,
       steps: { ...record.steps, [stepName]: { fingerprint: step.fingerprint, doneAt: new Date().toISOString() } },
@@ -418,6 +488,7 @@ export class Engine {
     const { sandbox, forwards } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
+    this.health.stop(name);
     await this.transports.drop(name);
     await forwards.remove(name);
     await this.provider(record).stop(this.context(name), { force });
@@ -437,6 +508,7 @@ export class Engine {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
+    this.health.stop(name);
     await this.transports.drop(name);
     await this.options.forwards.remove(name);
     await this.provider(record).destroy(this.context(name), { keepVolumes });
@@ -456,6 +528,20 @@ export class Engine {
 function asStopped(record: MachineState): MachineState {
   const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...kept } = record;
   return { ...kept, ready: false };
+}
+
+/** Of what no command has asked for. */
+const byItself = (signal: AbortSignal): ActionContext => ({
+  project: undefined,
+  boxes: {},
+  force: false,
+  emit: () => {},
+  signal,
+});
+
+function firstAddress({ spec, addresses: [first] }: MachineState): string {
+  if (first === undefined) throw new TsvError('TSV_UNSUPPORTED', `${spec.name} has no network`);
+  return first.address;
 }
 
 function wantedMachine(name: string, context: ActionContext): Machine {

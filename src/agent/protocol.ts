@@ -3,6 +3,7 @@ import type { TsvEvent } from '../model/events.ts';
 import type { Plan } from '../model/plan.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { ExecRequest, ExecResult } from '../model/provider.ts';
+import type { Condition, Waited } from '../model/waiting.ts';
 
 /*
  * Command and agent speak over a Unix socket, one JSON value per line:
@@ -32,6 +33,10 @@ export type ProjectCommand =
       readonly project: Project;
       readonly targets: readonly string[];
       readonly provision: boolean | 'force';
+      /** false: only for what other machines depend on. */
+      readonly wait: boolean;
+      /** For all waits together. */
+      readonly timeoutMs?: number;
       readonly boxes: Readonly<Record<string, string>>;
       readonly note: unknown;
     }
@@ -58,10 +63,21 @@ export type Call =
     }
   | { readonly do: 'connect'; readonly machine: string }
   | { readonly do: 'forwards' }
+  | {
+      readonly do: 'wait';
+      readonly machines: readonly string[];
+      readonly until: Condition;
+      readonly timeoutMs?: number;
+    }
   | { readonly do: 'leave' };
 
 export interface RunResult {
   readonly plan: Plan;
+}
+
+export interface WaitResult {
+  /** In the order in which they were named. */
+  readonly machines: readonly Waited[];
 }
 
 export interface ForwardsResult {

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import { Mutex } from './mutex.ts';
-import type { Answer, Call, ForwardsResult, Request } from './protocol.ts';
+import type { Answer, Call, ForwardsResult, Request, WaitResult } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
 import type { Service } from './service.ts';
 import { serveConnect, serveExec } from './streams.ts';
@@ -124,7 +124,7 @@ export class AgentServer {
 
   private async call(
     request: Request,
-    call: Extract<Call, { do: 'run' | 'forwards' | 'leave' }>,
+    call: Exclude<Call, { do: 'exec' | 'connect' }>,
     emit: Emit,
     signal: AbortSignal,
   ): Promise<unknown> {
@@ -133,6 +133,8 @@ export class AgentServer {
         return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
       case 'forwards':
         return { active: this.service.activeForwards() } satisfies ForwardsResult;
+      case 'wait':
+        return { machines: await this.service.wait(call, signal) } satisfies WaitResult;
       case 'leave':
         return this.inTurn(request, emit, signal, () => this.service.leave());
     }

@@ -3,15 +3,19 @@ import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { ExecRequest, ExecSession, Transport } from '../model/provider.ts';
+import type { Waited } from '../model/waiting.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { execute, executionError } from '../plan/execute.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import type { Journal } from '../state/journal.ts';
 import { observe } from '../state/observe.ts';
 import type { StateStore } from '../state/store.ts';
+import type { Changes } from './changes.ts';
+import { Deadline } from './deadline.ts';
 import type { Engine } from './engine.ts';
 import { type Providers, recordOf } from './machines.ts';
-import type { ProjectCommand, RunResult } from './protocol.ts';
+import type { Call, ProjectCommand, RunResult } from './protocol.ts';
+import { waitForAll } from './wait.ts';
 
 export interface SshServer {
   accept(stream: Duplex): Promise<void>;
@@ -28,6 +32,8 @@ export interface ServiceOptions {
   /** Makes the SSH server of a container; the machine's keys lie in its folder. */
   sshServer(machine: string, transport: Transport): Promise<SshServer>;
   dial(host: string, port: number): Promise<Duplex>;
+  /** Told of everything that happens to machines. */
+  readonly changes: Changes;
 }
 
 export type SshTarget =
@@ -37,6 +43,7 @@ export type SshTarget =
 /** What the agent does for commands; the socket is elsewhere (server.ts). */
 export class Service {
   private readonly options: ServiceOptions;
+  private commands = 0;
 
   constructor(options: ServiceOptions) {
     this.options = options;
@@ -44,6 +51,21 @@ export class Service {
 
   /** Looks, plans, and carries the plan out. @throws what went wrong, as one error */
   async run(command: ProjectCommand, parallel: number, emit: Emit, signal: AbortSignal): Promise<RunResult> {
+    this.commands++;
+    try {
+      return await this.carryOut(command, parallel, emit, signal);
+    } finally {
+      this.commands--;
+      this.options.changes.tell();
+    }
+  }
+
+  private async carryOut(
+    command: ProjectCommand,
+    parallel: number,
+    emit: Emit,
+    signal: AbortSignal,
+  ): Promise<RunResult> {
     const { store, engine } = this.options;
     if (command.project !== undefined) {
       const { name, digest } = command.project;
@@ -58,28 +80,32 @@ export class Service {
     const plan = reconcile({ ...reconcileRequest(command), observation: observe(store.current) });
     emit({ type: 'plan', plan });
     const journal = this.options.journal();
+    const deadline = new Deadline('timeoutMs' in command ? command.timeoutMs : undefined);
     const force = command.command === 'destroy' || (command.command === 'halt' && command.force === true);
     try {
       const result = await execute(plan, {
         run: (node, context) =>
-          engine.perform(node.action, {
-            project: command.project,
-            boxes: 'boxes' in command ? command.boxes : {},
-            force,
-            emit: (event) =>
-              event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event),
-            signal: context.signal,
-          }),
+          deadline.hold(node.action, context.signal, (waitSignal) =>
+            engine.perform(node.action, {
+              project: command.project,
+              boxes: 'boxes' in command ? command.boxes : {},
+              force,
+              emit: (event) =>
+                event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event),
+              signal: waitSignal,
+            }),
+          ),
         journal: journal.forCommand(command.command),
         emit,
         parallel,
         signal,
       });
       const error = executionError(result);
-      if (error !== undefined) throw error;
+      if (error !== undefined) throw deadline.summary(result, error);
       if (command.command === 'up') await engine.refreshSpecs(command.project);
       return { plan };
     } finally {
+      deadline.close();
       journal.close();
     }
   }
@@ -116,6 +142,38 @@ export class Service {
     return Object.fromEntries(Object.keys(store.current.machines).map((name) => [name, forwards.active(name)]));
   }
 
+  /** Waits for machines; answers at once when they cannot become that by themselves. */
+  async wait(
+    { machines, until, timeoutMs }: Extract<Call, { do: 'wait' }>,
+    signal: AbortSignal,
+  ): Promise<readonly Waited[]> {
+    const { store, engine, changes } = this.options;
+    const limit = new AbortController();
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => limit.abort(), timeoutMs);
+    try {
+      const waited = await waitForAll(
+        machines,
+        until,
+        {
+          look: (name) => {
+            const state = store.current;
+            return { record: state.machines[name], observed: observe(state).machines[name] ?? { state: 'absent' } };
+          },
+          busy: () => this.commands > 0,
+          changes,
+          ended: (name, either) => engine.ended(name, either),
+          reach: (name, either) => engine.reach(name, either),
+          untilHealthy: (name, either) => engine.untilHealthy(name, either),
+        },
+        AbortSignal.any([signal, limit.signal]),
+      );
+      signal.throwIfAborted();
+      return waited;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** Ends the sandbox when nothing needs it: no machine runs. */
   async leave(): Promise<boolean> {
     const { store, engine } = this.options;
@@ -141,7 +199,7 @@ function reconcileRequest(command: ProjectCommand) {
         command: command.command,
         wanted: command.project,
         targets: command.targets,
-        options: { provision: command.provision },
+        options: { provision: command.provision, wait: command.wait },
       } as const;
     case 'provision':
       return {

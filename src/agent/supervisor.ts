@@ -83,11 +83,17 @@ export class Supervisor {
   async ended(name: string, signal: AbortSignal): Promise<Ending> {
     for (;;) {
       signal.throwIfAborted();
-      const record = this.#options.record(name);
-      if (record?.process === undefined)
-        throw new TsvError('TSV_NOT_RUNNING', `${name} was stopped`, { hint: `tsv up ${name}` });
-      if (record.ended !== undefined && !isAlive(record.process) && !this.#restarts.has(name)) return record.ended;
-      await this.#change(name, signal);
+      const change = this.#change(name, signal);
+      change.catch(() => {}); // it may not be waited for
+      // In its turn: that it has ended is known before it is decided whether it starts again.
+      const ending = await this.inTurn(name, async () => {
+        const record = this.#options.record(name);
+        if (record?.process === undefined)
+          throw new TsvError('TSV_NOT_RUNNING', `${name} was stopped`, { hint: `tsv up ${name}` });
+        return isAlive(record.process) || this.#restarts.has(name) ? undefined : record.ended;
+      });
+      if (ending !== undefined) return ending;
+      await change;
     }
   }
 

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createKvmProvider } from '../../providers/kvm/index.ts';
 import { createNamespaceProvider } from '../../providers/namespace/index.ts';
+import { Changes } from '../agent/changes.ts';
 import { Engine } from '../agent/engine.ts';
 import type { MachinePlaces, Providers } from '../agent/machines.ts';
 import { Service } from '../agent/service.ts';
@@ -69,6 +70,7 @@ export function createAgent(config: AgentConfig) {
     }),
   };
   const events = new EventLog(projectDir);
+  const changes = new Changes();
   const engine = new Engine({
     store,
     sandbox,
@@ -76,7 +78,10 @@ export function createAgent(config: AgentConfig) {
     places,
     forwards,
     dial,
-    happened: (machine, event) => events.append(machine, event),
+    happened: (machine, event) => {
+      events.append(machine, event);
+      changes.tell();
+    },
     runStep,
   });
   const service = new Service({
@@ -85,6 +90,7 @@ export function createAgent(config: AgentConfig) {
     forwards,
     dial,
     providers,
+    changes,
     journal: () => Journal.open(projectDir),
     writeNote: (note) => writeFileSync(paths.tsfileNote, `${JSON.stringify(note)}\n`, { mode: 0o600 }),
     sshServer: async (machine, transport) => {

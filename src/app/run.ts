@@ -7,6 +7,7 @@ import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { State } from '../model/state.ts';
 import { portHolder, portTaken } from '../net/forwards.ts';
+import { withLive } from '../plan/changes.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import { readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
@@ -35,16 +36,26 @@ export async function bringUp(
     readonly command: 'up' | 'reload';
     readonly provision: boolean | 'force';
     readonly locked: boolean;
+    /** false: returns when the machines have been started; only what others depend on is waited for. */
+    readonly wait: boolean;
+    /** For all waits together. */
+    readonly timeoutMs?: number;
   },
 ): Promise<RunResult> {
-  const { place, command, targets, provision } = options;
+  const { place, command, targets, provision, wait, timeoutMs } = options;
   const found = await loadLocked(place);
   const { project } = found;
   if (options.locked) await requireLocked(found);
   const state = readState(project.dir);
   // Planned here only to learn what will be needed; the agent plans again with what it sees then.
-  const plan = reconcile({ command, wanted: project, observation: observe(state), targets, options: { provision } });
-  if (plan.nodes.length === 0) {
+  const plan = reconcile({
+    command,
+    wanted: project,
+    observation: observe(state),
+    targets,
+    options: { provision, wait },
+  });
+  if (plan.nodes.length === 0 && !takesOver(project, state)) {
     // Machines run on without their agent; their forwards do not.
     if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process)))
       (await projectAgent(options.place, project.dir, project.name)).destroy();
@@ -64,10 +75,19 @@ export async function bringUp(
     project,
     targets,
     provision,
+    wait,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
     boxes,
     note: noteOf(project),
   });
 }
+
+/** Whether machines have something to take over from the Tsfile though there is nothing to be done. */
+const takesOver = (project: Project, state: State | undefined): boolean =>
+  project.machines.some((machine) => {
+    const spec = state?.machines[machine.name]?.spec;
+    return spec !== undefined && withLive(spec, machine) !== spec;
+  });
 
 export async function provision(options: RunOptions & { readonly only?: string }): Promise<RunResult> {
   const project = await load(options.place);

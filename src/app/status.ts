@@ -1,6 +1,6 @@
-import { endingWords } from '../model/ending.ts';
+import { endingWords, isCompleted } from '../model/ending.ts';
 import type { MachineKind } from '../model/project.ts';
-import type { Ending, MachineState, Observed, State } from '../model/state.ts';
+import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
 import { type LockHolder, readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
@@ -9,7 +9,8 @@ import { findProjectDir, forwardText, load, noteOf, type Place, readTsfileNote, 
 export interface MachineStatus {
   readonly machine: string;
   readonly kind: MachineKind;
-  readonly state: 'running' | 'starting' | 'stopped' | 'not created' | 'broken';
+  /** `completed`: a one-shot machine that has done its work. */
+  readonly state: 'running' | 'starting' | 'stopped' | 'completed' | 'not created' | 'broken';
   readonly detail?: string;
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
@@ -18,6 +19,8 @@ export interface MachineStatus {
   readonly startedAt?: string;
   /** How it ended, unless it was stopped by a command. */
   readonly ended?: Ending;
+  /** What its health check says, while it runs. */
+  readonly health?: Health;
   /** By its restart policy, since the last command that started it. */
   readonly restarts?: number;
   readonly image?: ImageStatus;
@@ -110,6 +113,7 @@ function describe(
     kind: record.spec.kind,
     ...situation(observed, record),
     ...(observed.state === 'stopped' && observed.ended !== undefined ? { ended: observed.ended } : {}),
+    ...(observed.state === 'running' && record.health !== undefined ? { health: record.health } : {}),
     ...(record.restarts === undefined ? {} : { restarts: record.restarts }),
     addresses: Object.fromEntries(record.addresses.map(({ network, address }) => [network, address])),
     forwards: record.spec.forwards.map(forwardText),
@@ -126,9 +130,11 @@ export function imageStatus({ spec, boxDigest, provider }: MachineState): ImageS
   return { reference: spec.box, digest: boxDigest, exposedPorts, labels };
 }
 
+const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
+
 function situation(
   observed: Observed,
-  { ready, restarts = 0 }: MachineState,
+  { ready, spec, health, restarts = 0 }: MachineState,
 ): { state: MachineStatus['state']; detail?: string } {
   const restarted = restarts === 0 ? [] : [`restarted ${restarts === 1 ? 'once' : `${restarts} times`}`];
   const because = (words: readonly string[]) => (words.length === 0 ? {} : { detail: words.join(', ') });
@@ -136,12 +142,17 @@ function situation(
     case 'absent':
       return { state: 'not created' };
     case 'stopped': {
+      if (isCompleted(spec, observed)) return { state: 'completed' };
       const { ended } = observed;
       const why = ended === undefined ? 'ended unexpectedly' : endingWords(ended);
       return { state: 'stopped', ...because(observed.unexpectedly ? [why, ...restarted] : []) };
     }
     case 'running':
-      return { state: ready ? 'running' : 'starting', ...because(restarted) };
+      return {
+        // A one-shot machine is not waited for.
+        state: ready || spec.oneshot === true ? 'running' : 'starting',
+        ...because([...(health?.reason === undefined ? [] : [firstLine(health.reason)]), ...restarted]),
+      };
     case 'broken':
       return { state: 'broken', detail: observed.reasons.join('; ') };
   }

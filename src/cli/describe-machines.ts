@@ -1,5 +1,17 @@
-import type { Describe } from './describe.ts';
+import { type Describe, duration } from './describe.ts';
 import type { Handler } from './program.ts';
+
+const waitHelp = `
+healthy    its health check succeeds
+running    it runs and can be reached
+completed  it has ended with 0, as a one-shot machine is to
+stopped    it does not run, and its restart policy does not start it again
+
+Exit code 0: all of them are; 1: one is not and will not be by itself, or the time is over; what it is instead is printed.
+
+Examples:
+  tsv wait db healthy --timeout 1m
+  tsv wait migrate completed && tsv logs migrate`;
 
 /** What changes machines. */
 export function describeMachines({ program, only, when, define, names, json, parallel }: Describe): void {
@@ -13,10 +25,25 @@ export function describeMachines({ program, only, when, define, names, json, par
       .option('--provision', 'run all provisioning steps again')
       .option('--no-provision', 'run no provisioning steps')
       .option('--locked', 'fail if Tsfile.lock would have to change')
+      .option('--wait', 'until all is reachable, provisioned and, where there is a check, healthy (the default)')
+      .option('--no-wait', 'return when the machines have been started; only what others depend on is waited for')
+      .option('--timeout <duration>', 'fail when what is waited for takes longer in all, such as 2m', duration)
       .addOption(parallel)
       .addOption(json)
       .option('-q, --quiet', 'print errors only');
   }
+  when('wait', () =>
+    define(
+      'wait',
+      'wait until machines are healthy, running, completed or stopped',
+      async () => (await import('./commands/wait.ts')).wait as Handler<never>,
+    )
+      .usage('[options] [names...] healthy|running|completed|stopped')
+      .argument('<words...>', 'machines or replica groups, all when none is given; last, what to wait for')
+      .option('--timeout <duration>', 'no longer than this, such as 1m30s', duration)
+      .addOption(json)
+      .addHelpText('after', waitHelp),
+  );
   when('provision', () =>
     names(
       define(

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, type Option } from 'commander';
+import { parseDuration } from '../config/units.ts';
 import type { Handler } from './program.ts';
 
 /** What a group of commands is described with; see program.ts. */
@@ -14,6 +15,13 @@ export interface Describe {
   readonly json: Option;
   readonly parallel: Option;
 }
+
+/** Milliseconds, for an option. */
+export const duration = (text: string): number => {
+  const ms = parseDuration(text);
+  if (ms === undefined || ms === 0) throw new InvalidArgumentError('a duration, such as 500ms, 30s or 1m30s');
+  return ms;
+};
 
 /** For an option or argument. */
 export const wholeNumber = (text: string): number => {

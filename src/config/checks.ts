@@ -179,7 +179,15 @@ function checkDependencies(machines: readonly MachineDraft[], report: Report): v
         report(
           condition.at,
           `\`${group.value}\` cannot become healthy: it has no \`healthcheck\``,
-          `give it one, or write \`${group.value}: started\``,
+          target.common.oneshot === true
+            ? `it is a one-shot machine: write \`${group.value}: completed\``
+            : `give it one, or write \`${group.value}: started\``,
+        );
+      } else if (condition.value === 'completed' && target.common.oneshot !== true) {
+        report(
+          condition.at,
+          `\`${group.value}\` is not meant to end, so nothing can wait for that`,
+          `give it \`oneshot: true\`, or write \`${group.value}: started\``,
         );
       }
     }
@@ -189,7 +197,7 @@ function checkDependencies(machines: readonly MachineDraft[], report: Report): v
 
 /** An image may have a health check of its own, which shows when it is there. */
 const canBeHealthy = ({ common }: MachineDraft): boolean =>
-  common.healthcheck !== undefined || common.image !== undefined;
+  common.oneshot !== true && (common.healthcheck !== undefined || common.image !== undefined);
 
 /** Depth-first; each edge that leads back closes one cycle. */
 function reportCycles(

@@ -85,6 +85,7 @@ const wordsForFormats: Readonly<Record<string, string>> = {
   limit: 'whole number or `unlimited`',
   user: 'name or number',
   signal: 'name or number',
+  restart: '`no`, `on-failure`, `on-failure:N`, `always`, `unless-stopped`',
 };
 
 function typeOf(schema: Schema, root: Schema): string {

@@ -1,7 +1,8 @@
-import type { Disk, Forward, Healthcheck, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
+import type { Dependency, Disk, Forward, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
 import type { Report, Span } from './diagnostic.ts';
 import { readImage } from './images.ts';
 import { isolationKeys, readIsolation } from './isolation.ts';
+import { readHealthcheck, readLifecycle } from './lifecycle.ts';
 import { readShares } from './mounts.ts';
 import { defaultNetwork } from './networks.ts';
 import {
@@ -45,11 +46,10 @@ export interface AttachmentDraft {
 
 export interface DependencyDraft {
   readonly group: Located<string>;
-  readonly condition: Located<'started' | 'healthy'>;
+  readonly condition: Located<Dependency['condition']>;
 }
 
 const builtIn = schema.$defs.machine.properties;
-const builtInCheck = schema.$defs.healthcheck.properties;
 const mebibyte = 2 ** 20;
 const leastMemory = { vm: 128 * mebibyte, container: 4 * mebibyte } as const;
 
@@ -92,6 +92,8 @@ function readMachine(
   const shares = readShares(own('share'), dir, report);
   const argv = entrypoint === undefined ? command : [...entrypoint, ...(command ?? [])];
   const surroundings = { command: argv?.length === 0 ? undefined : argv, shares, image: image?.isBox === false };
+  const container =
+    kind === 'container' ? { idle: surroundings.command === undefined && !surroundings.image } : undefined;
   const bootTimeoutMs =
     durationOf(own('boot_timeout'), report) ?? durationOf(fieldOf(defaults, 'boot_timeout'), () => {});
   const stopTimeoutMs = stopTimeoutOf(node, report) ?? stopTimeoutOf(defaults, () => {});
@@ -118,6 +120,7 @@ function readMachine(
       shares,
       disks: readDisks(own('disks'), report),
       ...(healthcheck === undefined ? {} : { healthcheck }),
+      ...readLifecycle(node, container, report),
       provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
       bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
       stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
@@ -260,7 +263,7 @@ function readDisks(node: Node | undefined, report: Report): readonly Disk[] {
 function readDependencies(node: Node | undefined, report: Report): readonly DependencyDraft[] {
   const dependencies: DependencyDraft[] = entriesOf(node).map(({ key, keySpan, value }) => ({
     group: { value: key, at: keySpan },
-    condition: choiceOf(value, ['started', 'healthy']) ?? { value: 'started', at: keySpan },
+    condition: choiceOf(value, ['started', 'healthy', 'completed']) ?? { value: 'started', at: keySpan },
   }));
   for (const item of itemsOf(node)) {
     const group = textOf(item);
@@ -270,19 +273,4 @@ function readDependencies(node: Node | undefined, report: Report): readonly Depe
     dependencies.push({ group, condition: { value: 'started', at: group.at } });
   }
   return dependencies;
-}
-
-function readHealthcheck(node: Node | undefined, report: Report): Healthcheck | undefined {
-  if (node === undefined) return undefined;
-  const duration = (name: 'every' | 'timeout' | 'start_period') =>
-    durationOf(fieldOf(node, name), report, { orZero: name === 'start_period' }) ??
-    parseDuration(builtInCheck[name].default) ??
-    0;
-  return {
-    exec: commandOf(fieldOf(node, 'exec')) ?? [],
-    everyMs: duration('every'),
-    timeoutMs: duration('timeout'),
-    retries: numberOf(fieldOf(node, 'retries'))?.value ?? builtInCheck.retries.default,
-    startPeriodMs: duration('start_period'),
-  };
 }

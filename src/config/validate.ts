@@ -139,11 +139,15 @@ export function describe(error: ErrorObject): [message: string, hint?: string | 
 
 function describeChoice(error: ErrorObject, what: string): [string, (string | undefined)?] {
   const branches = error.schema as readonly { readonly required?: readonly string[] }[];
-  const names = branches.flatMap((branch) => branch.required ?? []).map((name) => `\`${name}\``);
-  const both = Array.isArray(error.params.passingSchemas);
-  return both
-    ? [`${what} has ${names.join(' and ')}; only one of them can be`]
-    : [`${what} needs ${names.join(' or ')}`];
+  const namesOf = (some: typeof branches) => some.flatMap(({ required = [] }) => required).map((name) => `\`${name}\``);
+  // The first two branches that fit, by their index.
+  const both: unknown = error.params.passingSchemas;
+  if (Array.isArray(both))
+    return [
+      `${what} has ${namesOf(branches.filter((_, i) => both.includes(i))).join(' and ')}; only one of them can be`,
+    ];
+  const names = namesOf(branches);
+  return [`${what} needs ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`];
 }
 
 function describeEnum(error: ErrorObject, allowed: readonly unknown[], what: string): [string, (string | undefined)?] {

@@ -1,4 +1,4 @@
-import type { Ending } from './state.ts';
+import type { Ending, Observed } from './state.ts';
 
 /** How a machine ended, in a few words: `ended with 3`, `killed by SIGSEGV`, `out of memory`. */
 export function endingWords({ why, code, signal, detail }: Ending): string {
@@ -11,3 +11,13 @@ export function endingWords({ why, code, signal, detail }: Ending): string {
   }[why];
   return detail === undefined ? words : `${words}: ${detail}`;
 }
+
+/** It ended by itself and well, which is what a one-shot machine is for. */
+export const hasSucceeded = ({ why, code = 0 }: Ending): boolean => why === 'exited' && code === 0;
+
+/** A one-shot machine that has done its work: stopped is what it is to be. */
+export const isCompleted = (machine: { readonly oneshot?: boolean }, observed: Observed): boolean =>
+  machine.oneshot === true &&
+  observed.state === 'stopped' &&
+  observed.ended !== undefined &&
+  hasSucceeded(observed.ended);

@@ -94,6 +94,7 @@ export const errorCodes = {
   TSV_VM_DIED: 'QEMU ended unexpectedly',
   TSV_WAIT: 'a machine did not become ready in time',
   TSV_UNHEALTHY: 'a health check did not succeed',
+  TSV_ONESHOT: 'a one-shot machine did not end with 0',
   TSV_SSH: 'an SSH connection failed',
   TSV_HOST_KEY: 'a machine shows another host key than the pinned one',
   TSV_PROVISION: 'a provisioning step failed',

@@ -16,6 +16,8 @@ export type Action =
   | { readonly do: 'machine.wait'; readonly machine: string }
   | { readonly do: 'machine.provision'; readonly machine: string; readonly step: string }
   | { readonly do: 'machine.healthy'; readonly machine: string }
+  /** A one-shot machine ends with 0. */
+  | { readonly do: 'machine.completed'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
   /** `keep`: what the machine that takes its place finds again. */
   | { readonly do: 'machine.destroy'; readonly machine: string; readonly keep?: 'volumes' };

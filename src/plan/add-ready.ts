@@ -1,23 +1,22 @@
-import type { Machine } from '../model/project.ts';
+import type { Dependency, Machine } from '../model/project.ts';
 import type { PlanBuilder } from './builder.ts';
 import type { DueStep } from './provisioning.ts';
 
-/** The nodes after which a machine counts as started, or as healthy; undefined: it already does. */
-export interface Ready {
-  readonly started: number | undefined;
-  readonly healthy: number | undefined;
-}
+/** The nodes after which a machine is what others may depend on; undefined: it already is. */
+export type Ready = Readonly<Record<Dependency['condition'], number | undefined>>;
 
 /** What a machine's dependencies have to reach first, as node ids. */
 export function gatesOf(machine: Machine, ready: ReadonlyMap<string, Ready>): readonly (number | undefined)[] {
-  return machine.dependsOn.map(
-    (dependency) => ready.get(dependency.machine)?.[dependency.condition === 'healthy' ? 'healthy' : 'started'],
-  );
+  return machine.dependsOn.map((dependency) => ready.get(dependency.machine)?.[dependency.condition]);
 }
 
+/** By condition: a machine that starts in this plan and waits for this one. */
+export type NeededBy = { readonly [Condition in Dependency['condition']]?: string };
+
 /**
- * Adds what follows a machine's start: wait, provisioning steps one after the other, health check; and notes in
- * `ready` what dependents have to wait for. Dependencies of the machine must have been added before.
+ * Adds what follows a machine's start: wait, provisioning steps one after the other, and then its health or, of a one-shot
+ * machine, its end; and notes in `ready` what dependents have to wait for. Dependencies of the machine must have been added
+ * before.
  */
 export function addReady(
   plan: PlanBuilder,
@@ -30,10 +29,9 @@ export function addReady(
     /** What else the wait comes after: former owners of ports that it opens. */
     readonly waitAfter?: readonly number[];
     readonly steps: readonly DueStep[];
-    /** Whether it can be asked for its health. */
-    readonly hasCheck: boolean;
-    /** A machine that starts in this plan and wants this one healthy. */
-    readonly neededBy: string | undefined;
+    /** What is waited for in the end: its health, its end, or nothing more. */
+    readonly last: 'healthy' | 'completed' | undefined;
+    readonly neededBy: NeededBy;
   },
 ): void {
   const { name } = machine;
@@ -47,10 +45,11 @@ export function addReady(
     last = plan.add({ do: 'machine.provision', machine: name, step: step.name }, step.cause, after);
   }
   const touched = options.start !== undefined ? 'started' : options.steps.length > 0 ? 'provisioned' : undefined;
-  const healthCause = touched ?? (options.neededBy === undefined ? undefined : `${options.neededBy} needs it`);
-  const healthy =
-    !options.hasCheck || healthCause === undefined
+  const needer = options.last === undefined ? undefined : options.neededBy[options.last];
+  const cause = touched ?? (needer === undefined ? undefined : `${needer} needs it`);
+  const end =
+    options.last === undefined || cause === undefined
       ? last
-      : plan.add({ do: 'machine.healthy', machine: name }, healthCause, [last]);
-  ready.set(name, { started: last, healthy });
+      : plan.add({ do: `machine.${options.last}`, machine: name }, cause, [last]);
+  ready.set(name, { started: last, healthy: end, completed: end });
 }

@@ -4,8 +4,9 @@ import type { Machine, Network, Project } from '../model/project.ts';
 import type { MachineState, Observation } from '../model/state.ts';
 import { addReady, gatesOf, type Ready } from './add-ready.ts';
 import { PlanBuilder } from './builder.ts';
-import { claimsOf, type Fate, fateOf, forwardsChanged, whyNetworkChanged } from './changes.ts';
-import { dueSteps, type ProvisionMode } from './provisioning.ts';
+import { claimsOf, type Fate, fateOf, whyNetworkChanged } from './changes.ts';
+import { followUp } from './follow-up.ts';
+import type { ProvisionMode } from './provisioning.ts';
 import { addStops, mayRun } from './take-down.ts';
 import { inDependencyOrder, resolveTargets, withDependencies } from './targets.ts';
 
@@ -14,6 +15,8 @@ export interface BringUpOptions {
   /** Restart what runs. */
   readonly reload: boolean;
   readonly provision: ProvisionMode;
+  /** false: only what other machines of the plan depend on is waited for and provisioned. */
+  readonly wait: boolean;
 }
 
 /**
@@ -30,7 +33,7 @@ export function bringUp(wanted: Project, observation: Observation, options: Brin
 }
 
 /** Everything that the phases need to know, decided once. */
-interface Situation {
+export interface Situation {
   readonly wanted: Project;
   readonly observation: Observation;
   readonly records: Readonly<Record<string, MachineState>>;
@@ -64,10 +67,10 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     if (cause !== undefined) changedNetworks.set(network.name, cause);
   }
 
+  const reloadCause = ({ name }: Machine) => (options.reload && named.has(name) ? 'reload' : undefined);
   const restartCause = (machine: Machine): string | undefined => {
     const changed = machine.networks.find(({ network }) => changedNetworks.has(network));
-    if (changed !== undefined) return `network ${changed.network} changed`;
-    return options.reload && named.has(machine.name) ? 'reload' : undefined;
+    return changed === undefined ? reloadCause(machine) : `network ${changed.network} changed`;
   };
   const situation: Situation = {
     wanted,
@@ -77,7 +80,8 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     fates: new Map(
       machines.map((machine) => {
         const observed = observation.machines[machine.name] ?? { state: 'absent' };
-        return [machine.name, fateOf(machine, records[machine.name], observed, restartCause(machine))];
+        const fate = fateOf(machine, records[machine.name], observed, restartCause(machine), reloadCause(machine));
+        return [machine.name, fate];
       }),
     ),
     orphans: all
@@ -203,7 +207,7 @@ function whyEnsure(
 }
 
 function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networks: ReadonlyMap<string, number>): void {
-  const { machines, fates, records, options } = situation;
+  const { machines, fates, records } = situation;
   const boxes = addBoxes(plan, situation);
   const ready = new Map<string, Ready>();
   for (const machine of machines) {
@@ -232,31 +236,10 @@ function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networ
           ]);
     addReady(plan, ready, machine, {
       ...(start === undefined ? {} : { start }),
-      waitCause: start !== undefined ? 'started' : record === undefined ? undefined : whyWait(machine, record),
       waitAfter: formerly,
-      steps: dueSteps(machine, anew ? undefined : record, options.provision),
-      hasCheck: hasCheck(machine, situation),
-      neededBy: machines.find(
-        (other) =>
-          fates.get(other.name)?.do !== 'keep' &&
-          other.dependsOn.some((d) => d.machine === name && d.condition === 'healthy'),
-      )?.name,
+      ...followUp(machine, situation, { starts: start !== undefined, record: anew ? undefined : record }),
     });
   }
-}
-
-/** What an image's health check is shows when it is there: it is asked for where a machine waits for it. */
-const hasCheck = (machine: Machine, { wanted }: Situation): boolean =>
-  machine.healthcheck !== undefined ||
-  (machine.image !== undefined &&
-    wanted.machines.some(({ dependsOn }) =>
-      dependsOn.some((dependency) => dependency.machine === machine.name && dependency.condition === 'healthy'),
-    ));
-
-/** Why a machine that keeps running has to be waited for; the wait also puts its forwards in place. */
-function whyWait(machine: Machine, record: MachineState): string | undefined {
-  if (!record.ready) return 'not ready';
-  return forwardsChanged(record.spec, machine) ? 'forwards changed' : undefined;
 }
 
 /** Removals of other machines that hold a port or an address which this machine is to have. */

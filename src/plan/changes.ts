@@ -1,3 +1,4 @@
+import { endingWords, isCompleted } from '../model/ending.ts';
 import { type Disk, type Isolation, isolationOf, type Machine, type Network } from '../model/project.ts';
 import type { MachineState, NetworkState, Observed } from '../model/state.ts';
 
@@ -9,12 +10,16 @@ export type Fate =
   | { readonly do: 'start'; readonly cause: string }
   | { readonly do: 'keep' };
 
-/** Pure. `restartCause`: why a running machine must be restarted though its own spec is unchanged. */
+/**
+ * Pure. `restartCause`: why a running machine must be restarted though its own spec is unchanged. `rerunCause`: the same for
+ * a one-shot machine that has completed.
+ */
 export function fateOf(
   wanted: Machine,
   record: MachineState | undefined,
   observed: Observed,
   restartCause: string | undefined,
+  rerunCause: string | undefined,
 ): Fate {
   if (record === undefined) return { do: 'create', cause: 'new' };
   if (observed.state === 'absent') return { do: 'create', cause: 'absent' };
@@ -23,13 +28,22 @@ export function fateOf(
   switch (observed.state) {
     case 'broken':
       return { do: 'restart', cause: observed.reasons.join(', ') };
-    case 'stopped':
-      return { do: 'start', cause: observed.unexpectedly ? 'ended unexpectedly' : 'not running' };
+    case 'stopped': {
+      if (!isCompleted(wanted, observed)) return { do: 'start', cause: whyStopped(observed) };
+      const rerun = rerunCause ?? whyRestart(record.spec, wanted);
+      return rerun === undefined ? { do: 'keep' } : { do: 'start', cause: rerun };
+    }
     case 'running': {
       const restart = restartCause ?? whyRestart(record.spec, wanted);
       return restart === undefined ? { do: 'keep' } : { do: 'restart', cause: restart };
     }
   }
+}
+
+/** Why a stopped machine does not run. */
+export function whyStopped({ unexpectedly, ended }: Extract<Observed, { state: 'stopped' }>): string {
+  if (!unexpectedly) return 'not running';
+  return ended === undefined ? 'ended unexpectedly' : endingWords(ended);
 }
 
 /** Why a machine cannot become the wanted one without being made anew; undefined when it can. */
@@ -95,6 +109,17 @@ function changedIsolation(before: Machine, after: Machine): string[] {
   return (Object.keys(isolationWords) as (keyof Isolation)[])
     .filter((key) => !sameJson(old[key], wanted[key]) && (key !== 'init' || sameCommand))
     .map((key) => isolationWords[key]);
+}
+
+/** What a machine takes over as it is, running or not. */
+const takenLive = ['dependsOn', 'bootTimeoutMs', 'stopTimeoutMs', 'healthcheck', 'restart', 'oneshot'] as const;
+
+/** `before` with what {@link takenLive} says of `after`. The same object when that changes nothing. */
+export function withLive(before: Machine, after: Machine): Machine {
+  if (takenLive.every((key) => sameJson(before[key], after[key]))) return before;
+  const { healthcheck: _, restart: __, oneshot: ___, ...rest } = before;
+  const wanted = takenLive.flatMap((key) => (after[key] === undefined ? [] : [[key, after[key]] as const]));
+  return { ...rest, ...Object.fromEntries(wanted) };
 }
 
 export function forwardsChanged(before: Machine, after: Machine): boolean {

@@ -35,8 +35,8 @@ export function planProvision(
     addReady(plan, ready, machine, {
       waitCause: observation.state?.machines[machine.name]?.ready === true ? undefined : 'not ready',
       steps,
-      hasCheck: machine.healthcheck !== undefined,
-      neededBy: undefined,
+      last: machine.healthcheck === undefined ? undefined : 'healthy',
+      neededBy: {},
     });
   }
   return plan.plan();

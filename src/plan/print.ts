@@ -37,6 +37,7 @@ export function printAction(action: Action): string {
     case 'machine.start':
     case 'machine.wait':
     case 'machine.healthy':
+    case 'machine.completed':
     case 'machine.stop':
       return `${action.do} ${action.machine}`;
     case 'machine.destroy':
@@ -79,6 +80,8 @@ export function describeAction(action: Action): string {
       return `provision ${action.machine}: ${action.step}`;
     case 'machine.healthy':
       return `check health of ${action.machine}`;
+    case 'machine.completed':
+      return `wait until ${action.machine} has completed`;
     case 'machine.stop':
       return `stop ${action.machine}`;
     case 'machine.destroy':

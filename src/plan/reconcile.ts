@@ -13,7 +13,8 @@ export type ReconcileRequest =
       readonly wanted: Project;
       readonly observation: Observation;
       readonly targets?: readonly string[];
-      readonly options?: { readonly provision?: ProvisionMode };
+      /** `wait`: absent: true. */
+      readonly options?: { readonly provision?: ProvisionMode; readonly wait?: boolean };
     }
   | {
       readonly command: 'provision';
@@ -44,6 +45,7 @@ export function reconcile(request: ReconcileRequest): Plan {
         targets,
         reload: request.command === 'reload',
         provision: request.options?.provision ?? true,
+        wait: request.options?.wait ?? true,
       });
     case 'provision':
       return planProvision(request.wanted, request.observation, targets, request.options?.only);

@@ -1,7 +1,9 @@
+import { isCompleted } from '../model/ending.ts';
 import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { Observation, Observed } from '../model/state.ts';
 import { PlanBuilder } from './builder.ts';
+import { whyStopped } from './changes.ts';
 import { inDependencyOrder, type Node, resolveTargets } from './targets.ts';
 
 /**
@@ -54,10 +56,10 @@ export function takeDown(
   const stops = addStops(plan, machines, (name) => {
     const observed = observation.machines[name];
     if (mayRun(observed)) return command;
-    // Stopping clears up after a machine that died; destroying does so by itself.
-    return command === 'halt' && observed?.state === 'stopped' && observed.unexpectedly
-      ? 'ended unexpectedly'
-      : undefined;
+    // Stopping clears up after a machine that died; destroying does so by itself. What has completed stays completed.
+    if (command === 'destroy' || observed?.state !== 'stopped' || !observed.unexpectedly) return undefined;
+    const spec = machines.find((machine) => machine.name === name);
+    return spec !== undefined && isCompleted(spec, observed) ? undefined : whyStopped(observed);
   });
   const last = [...stops.values()];
   if (command === 'destroy') {

@@ -14,7 +14,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, onTestFinished } from 'vitest';
-import type { Ending, State } from '../../src/model/state.ts';
+import type { Ending, Health, State } from '../../src/model/state.ts';
 import {
   packageDir,
   quote,
@@ -37,6 +37,7 @@ export interface StatusEntry {
   readonly state: string;
   readonly detail?: string;
   readonly ended?: Ending;
+  readonly health?: Health;
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
   readonly accel?: string;

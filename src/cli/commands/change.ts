@@ -11,6 +11,14 @@ interface ChangeOptions {
   readonly quiet?: boolean;
 }
 
+interface BringOptions extends ChangeOptions {
+  readonly provision?: boolean;
+  readonly locked?: boolean;
+  readonly wait?: boolean;
+  /** Milliseconds. */
+  readonly timeout?: number;
+}
+
 const common = (session: Session, targets: readonly string[], options: ChangeOptions) => ({
   place: session.place,
   targets,
@@ -19,7 +27,7 @@ const common = (session: Session, targets: readonly string[], options: ChangeOpt
 });
 
 const bring =
-  (command: 'up' | 'reload'): Handler<ChangeOptions & { provision?: boolean; locked?: boolean }> =>
+  (command: 'up' | 'reload'): Handler<BringOptions> =>
   async (session, targets, options) => {
     const mode = options.provision === true ? 'force' : (options.provision ?? true);
     const { plan } = await withProgress(session, options, (emit, signal) =>
@@ -28,6 +36,8 @@ const bring =
         command,
         provision: mode,
         locked: options.locked === true,
+        wait: options.wait ?? true,
+        ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
         emit,
         signal,
       }),

@@ -9,7 +9,8 @@ type Sign = '+' | '~' | '-';
 const signStyles: Readonly<Record<Sign, Style>> = { '+': 'green', '~': 'yellow', '-': 'red' };
 
 /** Why a follow-up step is there says nothing of its own. */
-const followsStart = (action: Action): boolean => action.do === 'machine.wait' || action.do === 'machine.healthy';
+const followsStart = (action: Action): boolean =>
+  action.do === 'machine.wait' || action.do === 'machine.healthy' || action.do === 'machine.completed';
 
 interface Line {
   readonly todo: string[];
@@ -118,5 +119,6 @@ function machineChange(actions: ReadonlySet<Action['do']>): string | undefined {
   if (actions.has('machine.destroy')) return 'destroy';
   if (actions.has('machine.start')) return actions.has('machine.stop') ? 'restart' : 'start';
   if (actions.has('machine.stop')) return 'stop';
-  return actions.has('machine.wait') || actions.has('machine.healthy') ? 'check' : undefined;
+  const waits = (['machine.wait', 'machine.healthy', 'machine.completed'] as const).some((wait) => actions.has(wait));
+  return waits ? 'check' : undefined;
 }

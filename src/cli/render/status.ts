@@ -5,7 +5,8 @@ import { harmless } from './text.ts';
 export interface StatusRow {
   readonly machine: string;
   readonly kind: 'vm' | 'container';
-  readonly state: 'running' | 'stopped' | 'not created' | 'broken' | 'starting';
+  readonly state: 'running' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
+  readonly health?: { readonly status: 'starting' | 'healthy' | 'unhealthy' };
   /** Why it is so, where that is not plain. */
   readonly detail?: string;
   /** By network. */
@@ -26,8 +27,15 @@ const stateStyles: Readonly<Record<StatusRow['state'], Style>> = {
   running: 'green',
   starting: 'yellow',
   stopped: 'yellow',
+  completed: 'green',
   'not created': 'dim',
   broken: 'red',
+};
+
+const healthStyles: Readonly<Record<NonNullable<StatusRow['health']>['status'], Style>> = {
+  starting: 'yellow',
+  healthy: 'green',
+  unhealthy: 'red',
 };
 
 /** The machines as a table, a line that counts them, and what to do next; with a line break at the end. */
@@ -39,7 +47,7 @@ export function renderStatus(
   const rows = machines.map((row): Cell[] => [
     row.machine,
     row.accel === undefined ? row.kind : `${row.kind} (${row.accel})`,
-    { text: row.state, style: stateStyles[row.state] },
+    stateCell(row),
     Object.values(row.addresses).join(', '),
     row.forwards.join(', '),
     row.provisioned ?? '',
@@ -55,9 +63,14 @@ export function renderStatus(
   return `${table}${table === '' ? '' : '\n'}${lines.join('\n')}\n`;
 }
 
+const stateCell = ({ state, health }: StatusRow): Cell =>
+  health === undefined
+    ? { text: state, style: stateStyles[state] }
+    : { text: `${state} (${health.status})`, style: healthStyles[health.status] };
+
 /** `3 running, 1 stopped`: what is well first. */
 function summary(machines: readonly StatusRow[]): string {
-  const states = ['running', 'starting', 'stopped', 'broken', 'not created'] as const;
+  const states = ['running', 'completed', 'starting', 'stopped', 'broken', 'not created'] as const;
   const counts = states.map((state) => ({ state, amount: machines.filter((row) => row.state === state).length }));
   return counts.flatMap(({ state, amount }) => (amount === 0 ? [] : [`${amount} ${state}`])).join(', ');
 }

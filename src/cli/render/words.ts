@@ -70,6 +70,8 @@ export function wordsOf(action: Action): Words {
       );
     case 'machine.healthy':
       return words(action.machine, 'check health', 'checking health', 'healthy', 'healthy');
+    case 'machine.completed':
+      return words(action.machine, 'wait until completed', 'running', 'completed', 'completed');
     case 'machine.stop':
       return words(action.machine, 'stop', 'stopping', 'stopped', 'stopped');
     case 'machine.destroy':

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { isCompleted } from '../../../src/model/ending.ts';
 import type { Plan, PlanNode } from '../../../src/model/plan.ts';
 import type { Machine, Project } from '../../../src/model/project.ts';
 import { printPlan } from '../../../src/plan/print.ts';
@@ -17,8 +18,14 @@ function randomProject({ below, chance }: Random): Project {
   ];
   const names = ['a', 'b', 'c', 'd', 'e', 'f'].filter(() => chance(0.7));
   const shift = below(6);
+  const oneshots = names.filter(() => chance(0.2));
+  const conditionOn = (machine: string) => {
+    if (oneshots.includes(machine)) return chance(0.5) ? ('completed' as const) : ('started' as const);
+    return chance(0.5) ? ('healthy' as const) : ('started' as const);
+  };
   const machines = names.map((name, index): Machine => {
     const make = chance(0.8) ? container : vm;
+    const oneshot = oneshots.includes(name);
     return make(name, {
       box: chance(0.9) ? 'debian-12' : 'debian-13',
       memoryBytes: 1 + below(2),
@@ -29,11 +36,12 @@ function randomProject({ below, chance }: Random): Project {
       dependsOn: names
         .slice(0, index)
         .filter(() => chance(0.3))
-        .map((machine) => ({ machine, condition: chance(0.5) ? ('healthy' as const) : ('started' as const) })),
-      provision: [step('one'), step('two', 'on-change', `f${below(2)}`), step('three', 'never')].filter(() =>
-        chance(0.6),
+        .map((machine) => ({ machine, condition: conditionOn(machine) })),
+      provision: [step('one'), step('two', 'on-change', `f${below(2)}`), step('three', 'never')].filter(
+        () => !oneshot && chance(0.6),
       ),
-      ...(chance(0.5)
+      ...(oneshot ? { oneshot } : {}),
+      ...(!oneshot && chance(0.5)
         ? { healthcheck: { exec: ['true'], everyMs: 1, timeoutMs: 1, retries: 1, startPeriodMs: 0 } }
         : {}),
     });
@@ -78,6 +86,7 @@ describe('plans in a simulated world', () => {
           apply(plan, dice.chance(0.5) ? plan.nodes.length : dice.below(plan.nodes.length + 1));
           if (dice.chance(0.2)) world.killHolder();
           for (const name of world.machines.keys()) if (dice.chance(0.1)) world.killMachine(name);
+          for (const name of world.machines.keys()) if (dice.chance(0.3)) world.end(name, dice.below(2));
           if (dice.chance(0.6)) wanted = randomProject(dice);
         }
         const plan = reconcile({ command: 'up', wanted, observation: world.observe() });
@@ -86,7 +95,10 @@ describe('plans in a simulated world', () => {
         expect(Object.keys(observation.machines).toSorted()).toEqual(
           wanted.machines.map(({ name }) => name).toSorted(),
         );
-        expect(Object.values(observation.machines).every(({ state }) => state === 'running')).toBe(true);
+        for (const machine of wanted.machines) {
+          const observed = observation.machines[machine.name] ?? { state: 'absent' };
+          expect(observed.state === 'running' || isCompleted(machine, observed), machine.name).toBe(true);
+        }
         expect(printPlan(reconcile({ command: 'up', wanted, observation }))).toBe('nothing to do');
       } catch (error) {
         throw new Error(`seed ${seed}:\n${log.join('\n')}`, { cause: error });

@@ -194,6 +194,11 @@ export function text(parts: TemplateStringsArray): string {
 export const died: Observed = { state: 'stopped', unexpectedly: true };
 export const stopped: Observed = { state: 'stopped', unexpectedly: false };
 export const alive: Observed = running;
+export const ended = (code: number): Observed => ({
+  state: 'stopped',
+  unexpectedly: true,
+  ended: { at: '2026-01-01T00:00:00Z', why: 'exited', code },
+});
 
 /** The holder was killed: machines run on, in a sandbox that cannot be entered any more. */
 export const holderDead = (wanted: Project): Observation => ({

@@ -37,6 +37,7 @@ describe('an action in words', () => {
     [{ do: 'machine.wait', machine: 'm' }, 'machine.wait m', 'wait for m'],
     [{ do: 'machine.provision', machine: 'm', step: 's' }, 'machine.provision m s', 'provision m: s'],
     [{ do: 'machine.healthy', machine: 'm' }, 'machine.healthy m', 'check health of m'],
+    [{ do: 'machine.completed', machine: 'm' }, 'machine.completed m', 'wait until m has completed'],
     [{ do: 'machine.stop', machine: 'm' }, 'machine.stop m', 'stop m'],
     [{ do: 'machine.destroy', machine: 'm' }, 'machine.destroy m', 'destroy m'],
   ];

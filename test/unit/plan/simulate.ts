@@ -1,7 +1,8 @@
+import { isCompleted } from '../../../src/model/ending.ts';
 import type { Action, PlanNode } from '../../../src/model/plan.ts';
 import type { Machine, Project } from '../../../src/model/project.ts';
 import type { MachineState, NetworkState, Observation, Observed, State } from '../../../src/model/state.ts';
-import { afterUp, process } from './fixtures.ts';
+import { afterUp, ended, process } from './fixtures.ts';
 
 /**
  * A world that does what actions promise and complains about actions that cannot work: a start without a sandbox,
@@ -52,6 +53,12 @@ export class World {
     if (machine !== undefined && machine.observed.state !== 'stopped') {
       machine.observed = { state: 'stopped', unexpectedly: true };
     }
+  }
+
+  /** A one-shot machine ends by itself, well or not. */
+  end(name: string, code: number): void {
+    const machine = this.machines.get(name);
+    if (machine?.observed.state === 'running' && machine.record.spec.oneshot === true) machine.observed = ended(code);
   }
 
   apply({ action }: PlanNode): void {
@@ -111,8 +118,10 @@ export class World {
           action,
           this.sandbox?.alive === true && spec.networks.every(({ network }) => this.present.has(network)),
         );
-        for (const { machine: other } of spec.dependsOn) {
-          this.#must(action, this.machines.get(other)?.observed.state === 'running');
+        for (const { machine: other, condition } of spec.dependsOn) {
+          const observed = this.machines.get(other)?.observed ?? { state: 'absent' };
+          if (condition === 'completed') this.#must(action, isCompleted(this.#spec(other), observed));
+          else this.#must(action, observed.state === 'running' || isCompleted(this.#spec(other), observed));
         }
         this.#mustOwnPorts(action, spec);
         machine.record = { ...machine.record, spec: { ...spec, provision: [] }, process, ready: false };
@@ -138,6 +147,12 @@ export class World {
       case 'machine.healthy':
         this.#must(action, this.#running(action).record.ready);
         return;
+      case 'machine.completed': {
+        const machine = this.#machine(action);
+        this.#must(action, this.#spec(action.machine).oneshot === true && machine.record.process !== undefined);
+        machine.observed = ended(0);
+        return;
+      }
       case 'machine.stop': {
         const machine = this.#machine(action);
         const { process: _, ...record } = machine.record;

@@ -27,6 +27,8 @@ export class Supervisor {
   readonly #turns = new Map<string, Mutex>();
   /** Machines that are to be, or are being, started again. */
   readonly #restarts = new Map<string, AbortController>();
+  /** Processes that run, or whose end has not been looked at yet. */
+  #watched = 0;
   /** Ends in a row, by machine. */
   readonly #inRow = new Map<string, number>();
   readonly #waiters = new Map<string, Set<() => void>>();
@@ -35,9 +37,9 @@ export class Supervisor {
     this.#options = options;
   }
 
-  /** Whether a machine is to be started again: then there is work for this agent, though nothing runs. */
+  /** Whether a machine is, or may be, to be started again: then there is work for this agent, though nothing runs. */
   get hasWork(): boolean {
-    return this.#restarts.size > 0;
+    return this.#restarts.size > 0 || this.#watched > 0;
   }
 
   /** Starts, stops and ends of one machine come one after the other. */
@@ -61,9 +63,14 @@ export class Supervisor {
   watch(name: string): void {
     const process = this.#options.record(name)?.process;
     if (process === undefined) return;
+    // Between an end and its notice nothing runs any more, and yet it may have to start again.
+    this.#watched++;
     void waitExit(process.pid)
       .then(() => this.inTurn(name, () => this.#ended(name, process, { restart: true })))
-      .then(() => this.#options.gone());
+      .finally(() => {
+        this.#watched--;
+        this.#options.gone();
+      });
   }
 
   /**

@@ -3,9 +3,9 @@ import { formatBytes, formatMemory } from './size.ts';
 import { renderTable } from './table.ts';
 import type { Terminal } from './terminal.ts';
 
-const header = ['MACHINE', 'CPU %', 'MEMORY', 'LIMIT', 'MEM %', 'PIDS', 'RECEIVED', 'SENT', 'READ', 'WRITTEN'];
-/** Of the numbers, so that a column does not jump from one second to the next. */
-const widths = [7, 9, 9, 6, 5, 8, 8, 8, 8];
+const header = ['MACHINE', 'CPU %', 'MEMORY', 'LIMIT', 'PIDS', 'NET IN', 'NET OUT', 'READ', 'WRITTEN'];
+/** Of the numbers, so that no column jumps from one second to the next; with a short name they fit into 80 columns. */
+const widths = [7, 8, 8, 5, 7, 7, 7, 7];
 
 /** One sample as a table, its numbers set flush right; with a line break at the end. */
 export function renderStats(usages: readonly Usage[], terminal: Terminal): string {
@@ -16,7 +16,6 @@ export function renderStats(usages: readonly Usage[], terminal: Terminal): strin
       percent(usage.cpuPercent),
       formatMemory(usage.memoryBytes),
       formatMemory(usage.memoryLimitBytes),
-      percent(usage.memoryPercent),
       usage.pids === undefined ? '-' : String(usage.pids),
       formatBytes(usage.network.receivedBytes),
       formatBytes(usage.network.sentBytes),

@@ -41,16 +41,16 @@ test('what machines use is a table whose numbers keep their place', () => {
     pids: 12345,
     network: { receivedBytes: 999_499, sentBytes: 12_300_000 },
   });
-  expect(renderStats([usage('web', { pids: 1 }), usage('db', {})], pipe)).toBe(
-    `MACHINE    CPU %     MEMORY      LIMIT   MEM %   PIDS  RECEIVED      SENT      READ   WRITTEN
-web         0.0%        0 B     64 MiB    0.0%      1       0 B       0 B       0 B       0 B
-db          0.0%        0 B     64 MiB    0.0%      -       0 B       0 B       0 B       0 B
+  expect(renderStats([usage('web', { pids: 1 }), usage('db', {})], screenOf(80, 24))).toBe(
+    `MACHINE    CPU %    MEMORY     LIMIT   PIDS   NET IN  NET OUT     READ  WRITTEN
+web         0.0%       0 B    64 MiB      1      0 B      0 B      0 B      0 B
+db          0.0%       0 B    64 MiB      -      0 B      0 B      0 B      0 B
 `,
   );
-  expect(renderStats([busy, usage('db', {})], pipe)).toBe(
-    `MACHINE    CPU %     MEMORY      LIMIT   MEM %   PIDS  RECEIVED      SENT      READ   WRITTEN
-web      1234.6%   12.5 MiB     64 MiB   19.5%  12345    999 kB   12.3 MB       0 B       0 B
-db          0.0%        0 B     64 MiB    0.0%      -       0 B       0 B       0 B       0 B
+  expect(renderStats([busy, usage('db', {})], screenOf(80, 24))).toBe(
+    `MACHINE    CPU %    MEMORY     LIMIT   PIDS   NET IN  NET OUT     READ  WRITTEN
+web      1234.6%  12.5 MiB    64 MiB  12345   999 kB  12.3 MB      0 B      0 B
+db          0.0%       0 B    64 MiB      -      0 B      0 B      0 B      0 B
 `,
   );
   expect(renderStats([], pipe)).toBe('no machine is running\n');

@@ -195,14 +195,21 @@ export class RotatedLog {
     const now = add(current);
     if (times === undefined) return generations;
     const [timesBefore, timesNow] = [readTimes(open(times.old)), readTimes(open(times.current))];
-    // The log is renamed first: while the new one is empty, times that are there are those of the old one.
-    const halfway = (now === undefined || now.size === 0) && timesNow !== undefined && timesNow.index.count > 0;
+    // The log is renamed first: while there is none, or an empty one, times of more than its beginning are those of the old.
+    const last = lastOffset(timesNow);
+    const halfway = last !== undefined && (now === undefined || (now.size === 0 && last > 0));
     give(before, halfway ? timesNow : timesBefore);
     if (halfway) drop(timesBefore);
     else if (now !== undefined && now.size > 0) give(now, timesNow);
     else drop(timesNow);
     return generations;
   }
+}
+
+/** Where the last chunk begins that has a time. */
+function lastOffset(times: Generation['times']): number | undefined {
+  const count = times?.index.count ?? 0;
+  return count === 0 ? undefined : times?.index.offset(count - 1);
 }
 
 /** Sizes: of the log first, so that all of its bytes have their times in what is read afterwards. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { tsvProgram } from '../support/cli.ts';
+import { killNow, tsvProgram } from '../support/cli.ts';
 import { ConsoleFiles } from '../support/console-files.ts';
 import { type Fixture, sharedFixture } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
@@ -119,6 +119,16 @@ describe('the output of containers', () => {
     expect(found.map(({ text }) => text)).toEqual(['bell anew', 'and on']);
     for (const { ms } of found) expect(ms >= Number(before / 1_000_000n) && ms <= after, stdout).toBe(true);
     expect((await project().ok('logs --until 1h bell')).stdout).toBe('');
+  });
+
+  test('is followed to its end also where no agent is left to note that', async () => {
+    const follower = project().start('logs -f --tail 1 bell', { input: '' });
+    await follower.prints(/and on\n/);
+    await killNow(project().agentPid() ?? 0);
+    say('bell', 'alone\n');
+    await follower.prints(/alone\n/);
+    await killNow(project().machinePid('bell'));
+    expect(await follower.result).toEqual({ code: 0, stdout: 'and on\nalone\n', stderr: '' });
   });
 
   test('of a container that ends is followed to its end, and no further', async () => {

@@ -15,7 +15,8 @@ export class ConsoleFiles {
   print(text: string | Buffer, ns?: number | bigint): this {
     const log = join(this.dir, 'console.log');
     const size = statSync(log, { throwIfNoEntry: false })?.size ?? 0;
-    if (ns !== undefined) appendFileSync(join(this.dir, 'console.times'), timesRecord(size, BigInt(ns)));
+    if (ns !== undefined && text.length > 0)
+      appendFileSync(join(this.dir, 'console.times'), timesRecord(size, BigInt(ns)));
     appendFileSync(log, text);
     return this;
   }

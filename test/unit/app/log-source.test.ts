@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LogSource, MergedLogs, type Wanted } from '../../../src/app/log-source.ts';
 import { consoleNames, RotatedLog } from '../../../src/sys/rotated-log.ts';
 import { ConsoleFiles } from '../../support/console-files.ts';
+import { random, seeds } from '../plan/random.ts';
 
 let dir: string;
 const opened: LogSource[] = [];
@@ -82,6 +83,40 @@ describe('what one machine printed', () => {
     }
     expect([all, longest <= 1 << 18]).toEqual([1_000_005, true]);
   });
+});
+
+test.each(seeds(5))('whatever is printed and however it is rotated, all of it comes once (seed %i)', (seed) => {
+  const { below, chance } = random(seed);
+  const files = machine('a').print('');
+  const [lines, bytes] = [open('a'), open('a', {}, true)];
+  let printed = '';
+  const seen = ['', ''];
+  const times = new Map<string, bigint>();
+  for (let ns = 1, rotated = false; ns < 300; ns++) {
+    const text = Array.from({ length: below(12) }, () => (chance(0.25) ? '\n' : 'abc'[below(3)])).join('');
+    // Where each line begins, and when.
+    for (let at = 0; at < text.length; at++)
+      if (at === 0 ? printed === '' || printed.endsWith('\n') : text[at - 1] === '\n')
+        times.set(String(printed.length + at), BigInt(ns));
+    files.print(text, ns);
+    printed += text;
+    if (chance(0.1) && !rotated) {
+      files.rotate().print('');
+      rotated = true;
+    }
+    if (chance(0.8)) continue;
+    rotated = false; // whoever looks after each rotation misses nothing
+    for (const [index, source] of [lines, bytes].entries()) {
+      source.refresh();
+      for (let piece = source.peek(); piece !== undefined; piece = source.peek()) {
+        if (index === 0 && piece.begins) expect(piece.timeNs).toBe(times.get(String(seen[index]?.length)));
+        seen[index] += String(piece.data);
+        source.take();
+      }
+      expect(seen[index]).toBe(printed);
+    }
+  }
+  expect(times.size).toBeGreaterThan(100);
 });
 
 describe('lines of a time', () => {

@@ -113,11 +113,21 @@ describe('an output over two files', () => {
   });
 
   test('has its own times also while only the log was renamed yet', () => {
-    files.print('a\n', 1).rotate().print('b\n', 2).rotate({ halfway: true });
-    expect(chunks(open())).toEqual(['2 b\n']);
+    files.print('a\n', 1).rotate().print('b\n', 2).print('c\n', 3).rotate({ halfway: true });
+    expect(chunks(open())).toEqual(['2 b\n', '3 c\n']);
     log?.close();
     writeFileSync(join(files.dir, 'console.log'), '');
-    expect(chunks(open())).toEqual(['2 b\n']);
+    expect(chunks(open())).toEqual(['2 b\n', '3 c\n']);
+  });
+
+  test('keeps its own times while the first chunk of the next file has its time already, and is not there yet', () => {
+    files.print('a\n', 1).print('b\n', 2).rotate().print('');
+    writeFileSync(join(files.dir, 'console.times'), timesRecord(0, 9n));
+    const opened = open();
+    expect(chunks(opened)).toEqual(['1 a\n', '2 b\n']);
+    files.print('c\n', 10);
+    opened.refresh();
+    expect(chunks(opened)).toEqual(['1 a\n', '2 b\n', '10 c\n']);
   });
 
   test('is fixed until one looks again; then nothing is lost or doubled, however it was rotated', () => {

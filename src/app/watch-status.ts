@@ -1,4 +1,5 @@
 import { type FSWatcher, statSync, watch } from 'node:fs';
+import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { readHolder } from '../state/lock.ts';
 import { projectPaths, stateDirName, stateFiles } from '../state/paths.ts';
@@ -118,7 +119,7 @@ class Watched {
   }
 
   #watch(folder: string, names: readonly string[]): FSWatcher {
-    const watcher = watch(folder, (_, name) => {
+    const watcher = startWatch(folder, (name) => {
       if (name === null || names.includes(name)) this.#changed();
     });
     watcher.on('error', () => this.#changed()); // the folder is gone: the next look tells
@@ -133,6 +134,22 @@ class Watched {
     void exited.then(() => {
       this.#processes.delete(key);
       if (!this.isClosed) this.#changed();
+    });
+  }
+}
+
+/** @throws TSV_HOST_MISSING when this user watches as much as it may (inotify(7)) */
+function startWatch(folder: string, changed: (name: string | null) => void): FSWatcher {
+  try {
+    return watch(folder, (_, name) => changed(name));
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOSPC' && code !== 'EMFILE') throw cause;
+    const setting = code === 'ENOSPC' ? 'max_user_watches=524288' : 'max_user_instances=1024';
+    throw new TsvError('TSV_HOST_MISSING', 'this user already watches as many files as the kernel allows', {
+      details: [folder],
+      hint: `sudo sysctl fs.inotify.${setting}`,
+      cause,
     });
   }
 }

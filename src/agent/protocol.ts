@@ -51,6 +51,19 @@ export type ProjectCommand =
       readonly project: Project | undefined;
       readonly targets: readonly string[];
       readonly force?: boolean;
+    }
+  | {
+      readonly command: 'pause' | 'unpause';
+      readonly project?: undefined;
+      readonly targets: readonly string[];
+    }
+  | {
+      readonly command: 'restart';
+      /** Machines start as the state has them. */
+      readonly project?: undefined;
+      readonly targets: readonly string[];
+      /** To stop each; absent: each machine's own. */
+      readonly stopTimeoutMs?: number;
     };
 
 export type Call =
@@ -62,6 +75,8 @@ export type Call =
       readonly shell?: 'login' | 'command';
     }
   | { readonly do: 'connect'; readonly machine: string }
+  /** `signal`: its number. */
+  | { readonly do: 'signal'; readonly machines: readonly string[]; readonly signal: number }
   | { readonly do: 'forwards' }
   | {
       readonly do: 'wait';

@@ -131,6 +131,10 @@ export class AgentServer {
     switch (call.do) {
       case 'run':
         return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
+      case 'signal':
+        // Not in turn: it is how a command that waits for a machine is helped on.
+        await this.service.signal(call.machines, call.signal);
+        return null;
       case 'forwards':
         return { active: this.service.activeForwards() } satisfies ForwardsResult;
       case 'wait':

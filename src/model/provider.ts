@@ -94,8 +94,15 @@ export interface Provider {
   ending(context: MachineContext): Promise<Ending>;
   /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
   adopt?(context: MachineContext): void;
-  /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
-  stop(context: MachineContext, options: { force: boolean }): Promise<void>;
+  /** Sends a signal to the machine's own first process. A virtual machine takes none but KILL, which ends its QEMU. */
+  signal(context: MachineContext, signal: number): void;
+  /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */
+  stop(context: MachineContext, options: { force: boolean; timeoutMs?: number }): Promise<void>;
+  /**
+   * Stops all that runs in a machine, which does not notice, or lets it go on. Already so: success. What `stop` and `destroy`
+   * end may be paused. @throws TSV_UNSUPPORTED where this host cannot do it
+   */
+  pause(context: MachineContext, on: boolean): Promise<void>;
   /**
    * Removes what `create` and `start` made. Already gone: success. `keepVolumes`: the data of an image's volumes stays, for
    * the machine that is made in its place.

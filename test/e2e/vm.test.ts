@@ -76,6 +76,20 @@ describe('a virtual machine beside a container', () => {
     expect((await project().ok('exec box -- curl -sf --max-time 20 http://vm:8000/')).stdout).toBe('from the vm');
   });
 
+  test('stands still while it is paused, and takes no signal but KILL', async () => {
+    const pid = project().machinePid('vm');
+    await project().ok('pause vm');
+    expect((await project().states()).vm).toBe('paused');
+    const refused = await project().tsv('exec vm -- true');
+    expect(refused.stderr).toMatch(/vm is paused[\s\S]*tsv unpause vm/);
+    await project().ok('unpause vm');
+    expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
+    const signalled = await project().tsv('kill -s HUP vm');
+    expect(signalled.stderr).toMatch(/vm is a virtual machine: it can be killed, and takes no other signal/);
+    expect(signalled.code).toBe(1);
+    expect(project().machinePid('vm')).toBe(pid);
+  });
+
   test('is reached through its forwarded port', async () => {
     expect(await get(port)).toBe('from the vm');
   });

@@ -59,6 +59,8 @@ export interface NamespaceProviderOptions {
   /** Lays the container's cables: see net/sandbox.ts. */
   connect(context: MachineContext, pid: number): Promise<void>;
   dial(netns: string, port: number): Promise<Duplex>;
+  /** Built: `dist/parts/copy.js`. */
+  readonly copyProgram: string;
 }
 
 const SIGTERM = 15;
@@ -363,6 +365,13 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         process,
         config: startedConfig(context.dir) ?? configOf(context),
         cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
+        copier: {
+          program: options.copyProgram,
+          uids: ids,
+          gids: ids,
+          rooted: map.rooted,
+          label: `tsv:${context.projectName}`,
+        },
         dial: options.dial,
       });
     },

@@ -124,6 +124,12 @@ export class Service {
     return transport.exec(request);
   }
 
+  /** Files of a machine as an archive, or the other way round. */
+  async copy(call: Extract<Call, { do: 'pack' | 'unpack' }>): Promise<ExecSession> {
+    const transport = await this.options.engine.connect(call.machine, new AbortController().signal);
+    return call.do === 'pack' ? transport.pack(call.request) : transport.unpack(call.request);
+  }
+
   /** Sends a signal to all of them. @throws what went wrong, as one error; the others have got it */
   async signal(machines: readonly string[], signal: number): Promise<void> {
     const all = await Promise.allSettled(machines.map((name) => this.options.engine.signal(name, signal)));

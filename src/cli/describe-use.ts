@@ -34,6 +34,19 @@ export function describeUse({ program, when, define, names, json, parallel }: De
       .option('-T, --no-tty', 'give it no terminal')
       .passThroughOptions(),
   );
+  when('cp', () =>
+    define(
+      'cp',
+      'copy files and folders out of machines, into them, and between them',
+      async () => (await import('./commands/cp.ts')).cp as Handler<never>,
+    )
+      .argument('<source>', 'NAME:PATH in a machine, a path here, or - for a tar archive from standard input')
+      .argument('<destination>', 'NAME:PATH in a machine, a path here, or - for a tar archive to standard output')
+      .option('-a, --archive', 'keep owners; else files become those of root, or here, yours')
+      .option('-L, --follow-link', 'where the source is a symbolic link: copy what it leads to')
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', copyHelp),
+  );
   when('restart', () =>
     names(
       define(
@@ -79,6 +92,17 @@ export function describeUse({ program, when, define, names, json, parallel }: De
     ).argument('[names...]', 'machines; all when none is given'),
   );
 }
+
+const copyHelp = `
+As docker cp does: into a destination that is a folder, else as what the destination says, whose parent has to be there.
+A source that ends with /. is what is in the folder, without the folder. Paths in machines begin at /. Links are copied as
+links. A file is replaced when the new one is whole. A path here with a colon in it is ./FILE or /FOLDER/FILE.
+
+Examples:
+  tsv cp web-1:/etc/nginx .              the folder, into this one
+  tsv cp site/. web-1:/var/www/html      what is in site
+  tsv cp db:/dump.sql web-1:/tmp
+  tsv cp -a web-1:/srv - | tar -t        an archive`;
 
 const restartHelp = `
 The Tsfile is not read: machines start as they were, with their addresses, forwards and disks, and no provisioning runs.

@@ -128,6 +128,7 @@ describe('imports', () => {
       'src/state/paths',
       'src/oci',
       'src/cgroup',
+      'src/copy',
     ];
     expect(
       forbidden(({ from, to }) => {

@@ -120,6 +120,7 @@ await build({
     agent: 'src/agent-main.ts',
     'sockets-worker': 'src/net/sockets-worker.ts',
     unpack: 'src/unpack-main.ts',
+    copy: 'src/copy-main.ts',
     ...Object.fromEntries(parts),
   },
   plugins: [sharedReader, compiledSchema],

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
-import type { MachineContext, StartResult } from '../../src/model/provider.ts';
+import type { MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
 import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
@@ -35,6 +35,8 @@ export interface LifecycleOptions {
   readonly accel: AccelChooser;
   readonly nic: (machine: string, index: number) => NicBackend;
 }
+
+type StopOptions = Parameters<Provider['stop']>[1];
 
 /** Starting, finding, stopping of QEMU processes; keeps hold of those that run. */
 export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
@@ -102,13 +104,17 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
   };
 
   /** Ends a QEMU, in its own way as far as it answers. */
-  const bringDown = async (context: MachineContext, process: ProcessRef, force: boolean): Promise<void> => {
+  const bringDown = async (
+    context: MachineContext,
+    process: ProcessRef,
+    { force, timeoutMs = context.machine.stopTimeoutMs }: StopOptions,
+  ): Promise<void> => {
     try {
       const holding = hold(context, process);
       if (!(await within(holding, answerMs))) return await killAndWait(process);
       const attachment = await holding;
       const state = await status(attachment.qmp, answerMs);
-      const off = !force && state !== 'prelaunch' && (await powerOff(attachment, state, context.machine.stopTimeoutMs));
+      const off = !force && state !== 'prelaunch' && (await powerOff(attachment, state, timeoutMs));
       if (!off) await end(attachment);
       await attachment.console.closed; // its last words are in the log
     } catch {
@@ -161,10 +167,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       }
     },
 
-    async stop(context: MachineContext, force: boolean): Promise<void> {
+    async stop(context: MachineContext, options: StopOptions): Promise<void> {
       const files = machineFiles(context);
       const process = find(context, files);
-      if (process !== undefined) await bringDown(context, process, force);
+      if (process !== undefined) await bringDown(context, process, options);
       for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
     },
 

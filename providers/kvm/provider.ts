@@ -83,10 +83,19 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       return lifecycle.start(context, boxDisk(context), signal, notice, record);
     },
 
-    stop: (context, { force }) => lifecycle.stop(context, force),
+    signal: ({ process }) => {
+      if (process !== undefined) launcher.kill(process, 'SIGKILL');
+    },
+
+    async pause(context, on) {
+      const { qmp } = await lifecycle.attached(context);
+      await qmp.execute(on ? 'stop' : 'cont');
+    },
+
+    stop: (context, options) => lifecycle.stop(context, options),
 
     async destroy(context) {
-      await lifecycle.stop(context, true);
+      await lifecycle.stop(context, { force: true });
       const files = machineFiles(context);
       const times = timesFile(files.consoleLog);
       const logs = [files.consoleLog, `${files.consoleLog}.1`, times, `${times}.1`, files.qemuLog];

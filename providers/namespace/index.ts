@@ -16,11 +16,15 @@ import type { Duplex } from 'node:stream';
 import {
   type Cgroup,
   type CgroupLayout,
+  canFreeze,
   createCgroup,
   detectCgroups,
+  freeze,
+  isFrozen,
   oomKills,
   placeBelowBase,
   removeCgroup,
+  thaw,
 } from '../../src/cgroup/index.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
@@ -55,6 +59,8 @@ export interface NamespaceProviderOptions {
   /** Lays the container's cables: see net/sandbox.ts. */
   connect(context: MachineContext, pid: number): Promise<void>;
   dial(netns: string, port: number): Promise<Duplex>;
+  /** Built: `dist/parts/copy.js`. */
+  readonly copyProgram: string;
 }
 
 const SIGTERM = 15;
@@ -83,6 +89,11 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     keepers.set(dir, done);
   };
   const cgroupOf = (context: MachineContext): Cgroup => placeMachine(layout, context);
+  /** What of the machine's cgroup is there. */
+  const existingCgroup = (context: MachineContext): Cgroup => {
+    const cgroup = cgroupOf(context);
+    return { ...cgroup, members: cgroup.members.filter(({ folder }) => existsSync(folder)) };
+  };
 
   const volumesOf = ({ machine, dir, box }: MachineContext): Volume[] =>
     volumePaths(machine, box.defaults).map((path) => volumeOf(dir, path));
@@ -149,15 +160,25 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     });
   };
 
-  const stop = async (context: MachineContext, force: boolean): Promise<void> => {
+  const stop = async (
+    context: MachineContext,
+    { force, timeoutMs = context.machine.stopTimeoutMs }: Parameters<Provider['stop']>[1],
+  ): Promise<void> => {
     const { process } = context;
     if (isAlive(process)) {
       const gone = waitExit(process.pid);
+      const cgroup = existingCgroup(context);
+      const letGo = (): void => {
+        if (isFrozen(cgroup)) thaw(cgroup);
+      };
+      // A frozen process takes no signal; of v1, not even the last.
+      if (!force) letGo();
       // As it was when the machine was made: it can be stopped without its image.
       const remembered = imageMemory(context)?.stopSignal;
       if (!force && signalProcess(process, isolationOf(context.machine).stopSignal ?? remembered ?? SIGTERM))
-        await within(gone, context.machine.stopTimeoutMs);
+        await within(gone, timeoutMs);
       signalProcess(process, SIGKILL);
+      letGo();
       await gone;
     }
     await keepers.get(context.dir);
@@ -177,9 +198,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           ok: missing.length === 0,
           required: false,
           detail: missing.length === 0 ? 'cgroups can be made' : `no cgroup of one's own for: ${missing.join(', ')}`,
-          ...(missing.length === 0
-            ? {}
-            : { mend: 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root' }),
+          ...(missing.length === 0 ? {} : { mend: cgroupMend }),
         },
         {
           id: 'overlay',
@@ -303,10 +322,27 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (keeper !== undefined) remember(dir, waitExit(keeper.pid));
     },
 
-    stop: (context, { force }) => stop(context, force),
+    signal: ({ process }, signal) => void signalProcess(process, signal),
+
+    stop,
+
+    async pause(context, on) {
+      const cgroup = existingCgroup(context);
+      if (!on) {
+        if (isFrozen(cgroup)) thaw(cgroup);
+        return;
+      }
+      if (!canFreeze(cgroup)) {
+        throw new TsvError('TSV_UNSUPPORTED', `${context.machine.name} cannot be paused: it has no cgroup of its own`, {
+          details: ['signals would stop its processes as well, but they would notice, and could go on by themselves'],
+          hint: `${cgroupMend}\ntsv doctor tells more`,
+        });
+      }
+      await freeze(cgroup);
+    },
 
     async destroy(context, { keepVolumes = false } = {}) {
-      await stop(context, true);
+      await stop(context, { force: true });
       const names = [
         'upper',
         'work',
@@ -329,6 +365,13 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         process,
         config: startedConfig(context.dir) ?? configOf(context),
         cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
+        copier: {
+          program: options.copyProgram,
+          uids: ids,
+          gids: ids,
+          rooted: map.rooted,
+          label: `tsv:${context.projectName}`,
+        },
         dial: options.dial,
       });
     },
@@ -366,6 +409,8 @@ function startedConfig(dir: string): OciConfig | undefined {
   const file = join(dir, 'config.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as OciConfig) : undefined;
 }
+
+const cgroupMend = 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root';
 
 /** Limits that a machine has, and so the controllers whose absence is worth a word. */
 const limited: readonly string[] = ['memory', 'cpu', 'pids'];

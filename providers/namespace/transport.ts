@@ -4,7 +4,14 @@ import { type Duplex, PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ReadStream } from 'node:tty';
 import { TsvError } from '../../src/model/errors.ts';
-import type { ExecRequest, ExecResult, ExecSession, Transport } from '../../src/model/provider.ts';
+import type {
+  ExecRequest,
+  ExecResult,
+  ExecSession,
+  PackRequest,
+  Transport,
+  UnpackRequest,
+} from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
 import type { Stdio } from '../../src/oci/create.ts';
 import { execInContainer, type StartedCommand } from '../../src/oci/exec.ts';
@@ -16,6 +23,7 @@ import { processRef } from '../../src/sys/process.ts';
 import { signalName, signalNumber } from '../../src/sys/signals.ts';
 import { keepTerminal, openPeer, resizeTerminal } from '../../src/sys/terminal.ts';
 import { commandProcess } from './config.ts';
+import { type Copier, type CopyWork, startCopy } from './copy.ts';
 import { isFolderInside, lookUpUser, openInside, readInside } from './inside.ts';
 import { putFile } from './put.ts';
 
@@ -24,6 +32,7 @@ export interface ContainerTarget {
   readonly process: ProcessRef;
   readonly config: OciConfig;
   cgroupFolders(): string[];
+  readonly copier: Copier;
   dial(netns: string, port: number): Promise<Duplex>;
 }
 
@@ -164,6 +173,21 @@ export class ContainerTransport implements Transport {
       throw new TsvError('TSV_UNSUPPORTED', `${this.target.name}: ${path} is not a file`);
     }
     return createReadStream('', { fd });
+  }
+
+  async pack(request: PackRequest): Promise<ExecSession> {
+    return this.copy({ do: 'pack', ...request });
+  }
+
+  async unpack(request: UnpackRequest): Promise<ExecSession> {
+    return this.copy({ do: 'unpack', ...request });
+  }
+
+  private copy(job: CopyWork): ExecSession {
+    const session = startCopy(this.target.copier, `/proc/${this.target.process.pid}/root`, job);
+    // What is mounted there must not outlive the container for long.
+    void this.closed.then(() => session.signal('TERM'));
+    return session;
   }
 
   dial(port: number): Promise<Duplex> {

@@ -15,6 +15,7 @@ import { withLive } from '../plan/changes.ts';
 import type { StateStore } from '../state/store.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
+import { signalName } from '../sys/signals.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import {
@@ -26,6 +27,8 @@ import {
   newRecord,
   type Providers,
   recordOf,
+  requireRunning,
+  requireUsable,
   Transports,
 } from './machines.ts';
 import { Mutex } from './mutex.ts';
@@ -57,6 +60,8 @@ export interface ActionContext {
   /** Digests of the boxes for machines that are to be created, by {@link boxKey}. */
   readonly boxes: Readonly<Record<string, string>>;
   readonly force: boolean;
+  /** How long a machine may take to stop; absent: its own time. */
+  readonly stopTimeoutMs?: number;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }
@@ -155,7 +160,11 @@ export class Engine {
       case 'machine.completed':
         return this.completed(action.machine, context.signal);
       case 'machine.stop':
-        return this.stop(action.machine, context.force);
+        return this.stop(action.machine, context);
+      case 'machine.pause':
+        return this.pause(action.machine);
+      case 'machine.unpause':
+        return this.unpause(action.machine);
       case 'machine.destroy':
         return this.destroy(action.machine, action.keep === 'volumes');
     }
@@ -164,9 +173,33 @@ export class Engine {
   /** A way into a machine that runs. @throws TSV_NOT_RUNNING */
   async connect(name: string, signal: AbortSignal): Promise<Transport> {
     const record = recordOf(this.state, name);
-    if (!isAlive(record.process))
-      throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+    requireUsable(record);
     return this.open(name, signal);
+  }
+
+  /**
+   * Sends a signal to a machine that runs. KILL is a stop that was asked for, whatever else is under way.
+   * @throws TSV_NOT_RUNNING, TSV_UNSUPPORTED
+   */
+  async signal(name: string, signal: number): Promise<void> {
+    const record = recordOf(this.state, name);
+    requireRunning(record);
+    const provider = this.provider(record);
+    if (signal !== SIGKILL && record.spec.kind === 'vm') {
+      throw new TsvError(
+        'TSV_UNSUPPORTED',
+        `${name} is a virtual machine: it can be killed, and takes no other signal`,
+        {
+          details: ['signals are for programs, and those of a virtual machine are inside it'],
+          hint: `tsv exec ${name} -- kill -s ${signalName(signal)} PID, or tsv halt ${name} to shut it down`,
+        },
+      );
+    }
+    this.options.happened(name, { type: 'signalled', signal: signalName(signal) });
+    // First, so that its end counts as asked for; then at once, because whoever connects to it may wait for long.
+    const stopping = signal === SIGKILL ? this.stop(name, { force: true }) : undefined;
+    provider.signal(this.context(name), signal);
+    await stopping;
   }
 
   private open(name: string, signal: AbortSignal): Promise<Transport> {
@@ -198,6 +231,8 @@ export class Engine {
       if (!isAlive(record.process)) continue;
       try {
         this.provider(record).adopt?.(this.context(name));
+        // The one before may have been killed between its word and its deed.
+        if (record.paused === true) await this.provider(record).pause(this.context(name), true);
         await this.ensureForwards(name);
         this.watchHealth(name);
       } catch (error) {
@@ -354,7 +389,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, ({ ended: _, health: _1, ...current }) => ({
+      await this.updateMachine(name, ({ ended: _, health: _1, paused: _2, ...current }) => ({
         ...current,
         process,
         holder: sandbox.holder,
@@ -420,7 +455,8 @@ export class Engine {
 
   private watchHealth(name: string): void {
     const record = this.state.machines[name];
-    if (record?.ready === true && isAlive(record.process)) this.health.ensure(name);
+    // A paused one would not answer.
+    if (record?.ready === true && record.paused !== true && isAlive(record.process)) this.health.ensure(name);
   }
 
   private printed(name: string): readonly string[] {
@@ -479,24 +515,59 @@ export class Engine {
     this.options.happened(name, { type: 'provisioned', step: stepName });
   }
 
-  private stop(name: string, force: boolean): Promise<void> {
+  private stop(name: string, how: Pick<ActionContext, 'force' | 'stopTimeoutMs'>): Promise<void> {
     this.supervisor.forget(name);
-    return this.supervisor.inTurn(name, () => this.end(name, force));
+    return this.supervisor.inTurn(name, () => this.end(name, how));
   }
 
-  private async end(name: string, force: boolean): Promise<void> {
+  private async end(
+    name: string,
+    { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>,
+  ): Promise<void> {
     const { sandbox, forwards } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
     this.health.stop(name);
     await this.transports.drop(name);
     await forwards.remove(name);
-    await this.provider(record).stop(this.context(name), { force });
+    await this.provider(record).stop(this.context(name), {
+      force,
+      ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
+    });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
       await this.network.run(() => sandbox.removeTaps(name, record.addresses));
     await this.updateMachine(name, asStopped);
     this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
+  }
+
+  /** Written down first: what is paused unknown to the state would stay so. */
+  private pause(name: string): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      const record = recordOf(this.state, name);
+      requireRunning(record);
+      await this.updateMachine(name, (current) => ({ ...current, paused: true }));
+      this.health.stop(name);
+      try {
+        await this.provider(record).pause(this.context(name), true);
+      } catch (error) {
+        await this.updateMachine(name, ({ paused: _, ...current }) => current);
+        this.watchHealth(name);
+        throw error;
+      }
+      this.options.happened(name, { type: 'paused' });
+    });
+  }
+
+  private unpause(name: string): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      const record = recordOf(this.state, name);
+      requireRunning(record);
+      await this.provider(record).pause(this.context(name), false);
+      await this.updateMachine(name, ({ paused: _, ...current }) => current);
+      this.watchHealth(name);
+      this.options.happened(name, { type: 'unpaused' });
+    });
   }
 
   private destroy(name: string, keepVolumes: boolean): Promise<void> {
@@ -523,6 +594,8 @@ export class Engine {
       sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
   }
 }
+
+const SIGKILL = 9;
 
 /** What a stop that was asked for leaves of a machine's record. */
 function asStopped(record: MachineState): MachineState {

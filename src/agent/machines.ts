@@ -5,6 +5,7 @@ import type { BoxRef, MachineContext, Provider, Transport } from '../model/provi
 import type { MachineAddress, MachineState, NetworkState, State } from '../model/state.ts';
 import { chooseAddress, chooseMac, parseSubnet } from '../net/addresses.ts';
 import { type Named, prefixOf } from '../net/scripts.ts';
+import { isAlive } from '../sys/process.ts';
 
 export type Providers = Readonly<Record<MachineKind, Provider>>;
 
@@ -49,6 +50,19 @@ export function recordOf(state: State, name: string): MachineState {
   if (record === undefined)
     throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
   return record;
+}
+
+/** @throws TSV_NOT_RUNNING */
+export function requireRunning({ spec: { name }, process }: MachineState): void {
+  if (!isAlive(process)) throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+}
+
+/** It runs, and would answer: whoever waits for a paused one waits for ever. @throws TSV_NOT_RUNNING */
+export function requireUsable(record: MachineState): void {
+  requireRunning(record);
+  const { name } = record.spec;
+  if (record.paused === true)
+    throw new TsvError('TSV_NOT_RUNNING', `${name} is paused`, { hint: `tsv unpause ${name}` });
 }
 
 /** A new machine's record: its addresses chosen among those that no other machine has. */

@@ -2,7 +2,7 @@ import type { ErrorData } from '../model/errors.ts';
 import type { TsvEvent } from '../model/events.ts';
 import type { Plan } from '../model/plan.ts';
 import type { Forward, Project } from '../model/project.ts';
-import type { ExecRequest, ExecResult } from '../model/provider.ts';
+import type { ExecRequest, ExecResult, PackRequest, UnpackRequest } from '../model/provider.ts';
 import type { Condition, Waited } from '../model/waiting.ts';
 
 /*
@@ -12,9 +12,9 @@ import type { Condition, Waited } from '../model/waiting.ts';
  *   {request} ─────────────────────▶
  *                ◀───────────────── {event} …                (command: what it does)
  *                ◀───────────────── {result} | {error}       and the connection ends
- *   or, for exec and connect:
+ *   or, for exec, pack, unpack and connect:
  *                ◀───────────────── {stream: true}           from here on no lines but
- *   frames (exec) or bytes (connect) in both directions
+ *   frames or, for connect, bytes in both directions
  *
  * A command that closes its connection has been interrupted.
  */
@@ -51,6 +51,19 @@ export type ProjectCommand =
       readonly project: Project | undefined;
       readonly targets: readonly string[];
       readonly force?: boolean;
+    }
+  | {
+      readonly command: 'pause' | 'unpause';
+      readonly project?: undefined;
+      readonly targets: readonly string[];
+    }
+  | {
+      readonly command: 'restart';
+      /** Machines start as the state has them. */
+      readonly project?: undefined;
+      readonly targets: readonly string[];
+      /** To stop each; absent: each machine's own. */
+      readonly stopTimeoutMs?: number;
     };
 
 export type Call =
@@ -61,7 +74,12 @@ export type Call =
       readonly request: ExecRequest;
       readonly shell?: 'login' | 'command';
     }
+  /** Frames as with exec; input or output is a tar archive. */
+  | { readonly do: 'pack'; readonly machine: string; readonly request: PackRequest }
+  | { readonly do: 'unpack'; readonly machine: string; readonly request: UnpackRequest }
   | { readonly do: 'connect'; readonly machine: string }
+  /** `signal`: its number. */
+  | { readonly do: 'signal'; readonly machines: readonly string[]; readonly signal: number }
   | { readonly do: 'forwards' }
   | {
       readonly do: 'wait';
@@ -120,6 +138,7 @@ export function encodeFrame(type: FrameType, content: Buffer | string = ''): Buf
   return Buffer.concat([head, body]);
 }
 
+const headBytes = 5;
 /** Larger frames are a mistake of the other side. */
 const frameLimit = 1 << 24;
 
@@ -127,17 +146,22 @@ const frameLimit = 1 << 24;
 export function frameReader(onFrame: (type: number, content: Buffer) => void): (chunk: Buffer) => void {
   let chunks: Buffer[] = [];
   let length = 0;
+  /** So many bytes are waited for. */
+  let wanted = headBytes;
   return (chunk) => {
     chunks.push(chunk);
     length += chunk.length;
-    if (length < 5) return;
+    if (length < wanted) return;
     let data = chunks.length === 1 ? chunk : Buffer.concat(chunks);
-    while (data.length >= 5) {
+    wanted = headBytes;
+    while (data.length >= headBytes) {
       const size = data.readUInt32BE(1);
       if (size > frameLimit) throw new Error('frame too large');
-      if (data.length < 5 + size) break;
-      onFrame(data.readUInt8(0), data.subarray(5, 5 + size));
-      data = data.subarray(5 + size);
+      wanted = headBytes + size;
+      if (data.length < wanted) break;
+      onFrame(data.readUInt8(0), data.subarray(headBytes, wanted));
+      data = data.subarray(wanted);
+      wanted = headBytes;
     }
     chunks = data.length === 0 ? [] : [data];
     length = data.length;

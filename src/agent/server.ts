@@ -6,7 +6,7 @@ import { Mutex } from './mutex.ts';
 import type { Answer, Call, ForwardsResult, Request, WaitResult } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
 import type { Service } from './service.ts';
-import { serveConnect, serveExec } from './streams.ts';
+import { serveConnect, serveSession } from './streams.ts';
 
 /**
  * The agent's socket. Commands that change the project run one after the other, in the order in which they came;
@@ -104,7 +104,15 @@ export class AgentServer {
       const request = parseRequest(line);
       const { call } = request;
       if (call.do === 'exec') {
-        await serveExec(socket, this.service, call, () => send({ stream: true }), takeRest);
+        const open = () => this.service.exec(call.machine, call.request);
+        await serveSession(socket, open, () => send({ stream: true }), takeRest);
+      } else if (call.do === 'pack' || call.do === 'unpack') {
+        await serveSession(
+          socket,
+          () => this.service.copy(call),
+          () => send({ stream: true }),
+          takeRest,
+        );
       } else if (call.do === 'connect') {
         await serveConnect(socket, this.service, call.machine, signal, () => send({ stream: true }), takeRest);
       } else {
@@ -124,13 +132,17 @@ export class AgentServer {
 
   private async call(
     request: Request,
-    call: Exclude<Call, { do: 'exec' | 'connect' }>,
+    call: Exclude<Call, { do: 'exec' | 'pack' | 'unpack' | 'connect' }>,
     emit: Emit,
     signal: AbortSignal,
   ): Promise<unknown> {
     switch (call.do) {
       case 'run':
         return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
+      case 'signal':
+        // Not in turn: it is how a command that waits for a machine is helped on.
+        await this.service.signal(call.machines, call.signal);
+        return null;
       case 'forwards':
         return { active: this.service.activeForwards() } satisfies ForwardsResult;
       case 'wait':

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { TsvError } from '../model/errors.ts';
+import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { ExecRequest, ExecSession, Transport } from '../model/provider.ts';
@@ -13,7 +13,7 @@ import type { StateStore } from '../state/store.ts';
 import type { Changes } from './changes.ts';
 import { Deadline } from './deadline.ts';
 import type { Engine } from './engine.ts';
-import { type Providers, recordOf } from './machines.ts';
+import { type Providers, recordOf, requireUsable } from './machines.ts';
 import type { Call, ProjectCommand, RunResult } from './protocol.ts';
 import { waitForAll } from './wait.ts';
 
@@ -90,6 +90,7 @@ export class Service {
               project: command.project,
               boxes: 'boxes' in command ? command.boxes : {},
               force,
+              ...('stopTimeoutMs' in command ? { stopTimeoutMs: command.stopTimeoutMs } : {}),
               emit: (event) =>
                 event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event),
               signal: waitSignal,
@@ -123,6 +124,24 @@ export class Service {
     return transport.exec(request);
   }
 
+  /** Files of a machine as an archive, or the other way round. */
+  async copy(call: Extract<Call, { do: 'pack' | 'unpack' }>): Promise<ExecSession> {
+    const transport = await this.options.engine.connect(call.machine, new AbortController().signal);
+    return call.do === 'pack' ? transport.pack(call.request) : transport.unpack(call.request);
+  }
+
+  /** Sends a signal to all of them. @throws what went wrong, as one error; the others have got it */
+  async signal(machines: readonly string[], signal: number): Promise<void> {
+    const all = await Promise.allSettled(machines.map((name) => this.options.engine.signal(name, signal)));
+    const [first, ...more] = all.flatMap((one) => (one.status === 'rejected' ? [toTsvError(one.reason)] : []));
+    if (first === undefined) return;
+    if (more.length === 0) throw first;
+    throw new TsvError(first.code, `${more.length + 1} of ${machines.length} machines did not get the signal`, {
+      details: [first, ...more].map(({ message }) => message),
+      ...(first.hint === undefined ? {} : { hint: first.hint }),
+    });
+  }
+
   /** The machine's SSH server: a VM's own, or ours on behalf of a container. */
   async openSsh(machine: string, signal: AbortSignal): Promise<SshTarget> {
     const { store, engine } = this.options;
@@ -133,6 +152,7 @@ export class Service {
     }
     const address = record.addresses[0]?.address;
     if (address === undefined) throw new TsvError('TSV_UNSUPPORTED', `${machine} has no network`);
+    requireUsable(record);
     if (!record.ready) await engine.connect(machine, signal);
     return { type: 'stream', stream: await this.options.dial(address, 22) };
   }
@@ -208,6 +228,10 @@ function reconcileRequest(command: ProjectCommand) {
         targets: command.targets,
         options: command.only === undefined ? {} : { only: command.only },
       } as const;
+    case 'restart':
+    case 'pause':
+    case 'unpause':
+      return { command: command.command, targets: command.targets } as const;
     case 'halt':
     case 'destroy':
       return { command: command.command, wanted: command.project, targets: command.targets } as const;

@@ -2,20 +2,19 @@ import type { Socket } from 'node:net';
 import { toTsvError } from '../model/errors.ts';
 import type { ExecSession } from '../model/provider.ts';
 import { couple } from '../net/forwards.ts';
-import { type Call, encodeFrame, type FrameType, frame, frameReader } from './protocol.ts';
+import { encodeFrame, type FrameType, frame, frameReader } from './protocol.ts';
 import type { Service } from './service.ts';
 
 type TakeRest = (handler: (rest: Buffer) => void) => void;
 
-/** Runs a command in a machine for a client; see protocol.ts for the frames. */
-export async function serveExec(
+/** Couples a client with what it lets run, such as a command in a machine; see protocol.ts for the frames. */
+export async function serveSession(
   socket: Socket,
-  service: Service,
-  call: Extract<Call, { do: 'exec' }>,
+  open: () => Promise<ExecSession>,
   started: () => void,
   takeRest: TakeRest,
 ): Promise<void> {
-  const session = await service.exec(call.machine, call.request);
+  const session = await open();
   started();
   const send = (type: FrameType, content?: Buffer | string) =>
     !socket.writable || socket.write(encodeFrame(type, content));

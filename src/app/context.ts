@@ -67,6 +67,7 @@ export function createAgent(config: AgentConfig) {
       connect: (context, pid) =>
         sandbox.connectContainer(context.machine.name, pid, context.addresses, store.current.networks),
       dial: (netns, port) => sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
+      copyProgram: builtFile('parts/copy.js'),
     }),
   };
   const events = new EventLog(projectDir);
@@ -140,6 +141,7 @@ export async function probeProviders(options: { map: UserMap; storeDir: string }
     userns: '/proc/self/ns/user',
     connect: unused,
     dial: unused,
+    copyProgram: '',
   });
   return (await Promise.all([kvm.probe(), namespace.probe()])).flat();
 }

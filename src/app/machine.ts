@@ -31,6 +31,31 @@ export async function knownMachine(place: Place, name: string): Promise<KnownMac
   throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
 }
 
+/** Machines that exist, by names of machines or groups; none: all. @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING */
+export async function knownMachines(
+  place: Place,
+  names: readonly string[],
+): Promise<{ readonly projectDir: string; readonly state: State; readonly chosen: readonly string[] }> {
+  const projectDir = findProjectDir(place);
+  const state = readState(projectDir);
+  const specs = Object.values(state?.machines ?? {}).map(({ spec }) => spec);
+  const missing = names.filter((wanted) => !specs.some(({ name, group }) => name === wanted || group === wanted));
+  const { resolveTargets } = await import('../plan/targets.ts');
+  if (missing.length > 0) {
+    resolveTargets(missing, (await load(place)).machines);
+    throw new TsvError('TSV_NOT_RUNNING', `${missing.join(', ')}: not created yet`, {
+      hint: `tsv up ${missing.join(' ')}`,
+    });
+  }
+  if (state === undefined || specs.length === 0)
+    throw new TsvError('TSV_NOT_RUNNING', 'no machine exists yet', { hint: 'tsv up' });
+  return {
+    projectDir,
+    state,
+    chosen: names.length === 0 ? specs.map(({ name }) => name) : resolveTargets(names, specs),
+  };
+}
+
 /** A connection to the agent of a machine that runs. */
 export async function machineAgent(place: Place, name: string): Promise<Socket> {
   const { projectDir, state, record } = await knownMachine(place, name);

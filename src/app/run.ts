@@ -1,6 +1,7 @@
 import { AgentLeaving, agentGone, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
+import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import { isDigest } from '../model/image.ts';
 import type { Plan } from '../model/plan.ts';
@@ -17,6 +18,7 @@ import { isAlive } from '../sys/process.ts';
 import { projectAgent } from './agent.ts';
 import { requireHost } from './host.ts';
 import { loadLocked, rememberLock, requireLocked } from './lock.ts';
+import { knownMachines } from './machine.ts';
 import { findProjectDir, load, noteOf, type Place } from './place.ts';
 import type { EnsuredSources, Source } from './sources.ts';
 
@@ -120,6 +122,32 @@ export async function takeDown(
   if (plan.nodes.length === 0 && !(command === 'destroy' && targets.length === 0 && state !== undefined))
     return { plan };
   return viaAgent(options, dir, state?.projectName ?? 'project', { command, project: undefined, targets, force });
+}
+
+/** `tsv restart`: from the state, whatever became of the Tsfile. */
+export async function restart(options: RunOptions & { readonly stopTimeoutMs?: number }): Promise<RunResult> {
+  const { projectDir, state, chosen } = await knownMachines(options.place, options.targets);
+  requireHost(chosen.flatMap((name) => state.machines[name]?.spec.kind ?? []));
+  return viaAgent(options, projectDir, state.projectName, {
+    command: 'restart',
+    targets: chosen,
+    ...(options.stopTimeoutMs === undefined ? {} : { stopTimeoutMs: options.stopTimeoutMs }),
+  });
+}
+
+/** `tsv pause` and `tsv unpause`; without names: all that run. @throws TSV_NOT_RUNNING when a named one does not */
+export async function pauseMachines(
+  options: RunOptions & { readonly command: 'pause' | 'unpause' },
+): Promise<RunResult> {
+  const { command, place, targets } = options;
+  const { projectDir, state, chosen } = await knownMachines(place, targets);
+  const observation = observe(state);
+  const down = chosen.filter((name) => observation.machines[name]?.state !== 'running');
+  if (down.length > 0 && targets.length > 0)
+    throw new TsvError('TSV_NOT_RUNNING', `${down.join(', ')}: not running`, { hint: `tsv up ${down.join(' ')}` });
+  const plan = reconcile({ command, observation, targets: chosen });
+  if (plan.nodes.length === 0) return { plan };
+  return viaAgent(options, projectDir, state.projectName, { command, targets: chosen });
 }
 
 /** Agents that may leave one after the other while we ask: each has seen the last machine end. */

@@ -10,7 +10,7 @@ export interface MachineStatus {
   readonly machine: string;
   readonly kind: MachineKind;
   /** `completed`: a one-shot machine that has done its work. */
-  readonly state: 'running' | 'starting' | 'stopped' | 'completed' | 'not created' | 'broken';
+  readonly state: 'running' | 'starting' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken';
   readonly detail?: string;
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
@@ -134,7 +134,7 @@ const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
 
 function situation(
   observed: Observed,
-  { ready, spec, health, restarts = 0 }: MachineState,
+  { ready, spec, health, paused = false, restarts = 0 }: MachineState,
 ): { state: MachineStatus['state']; detail?: string } {
   const restarted = restarts === 0 ? [] : [`restarted ${restarts === 1 ? 'once' : `${restarts} times`}`];
   const because = (words: readonly string[]) => (words.length === 0 ? {} : { detail: words.join(', ') });
@@ -150,7 +150,7 @@ function situation(
     case 'running':
       return {
         // A one-shot machine is not waited for.
-        state: ready || spec.oneshot === true ? 'running' : 'starting',
+        state: paused ? 'paused' : ready || spec.oneshot === true ? 'running' : 'starting',
         ...because([...(health?.reason === undefined ? [] : [firstLine(health.reason)]), ...restarted]),
       };
     case 'broken':

@@ -69,6 +69,13 @@ export function isFrozen(cgroup: Cgroup, files: CgroupFiles = kernelFiles): bool
   return v2 !== undefined && readIfThere(files, join(v2.folder, 'cgroup.freeze')) === '1';
 }
 
+/** Whether there is a freezer of the container's own. */
+export function canFreeze(cgroup: Cgroup, files: CgroupFiles = kernelFiles): boolean {
+  if (v1Member(cgroup, 'freezer') !== undefined) return true;
+  const v2 = v2Member(cgroup);
+  return v2 !== undefined && files.exists(join(v2.folder, 'cgroup.freeze'));
+}
+
 function freezerV2(cgroup: Cgroup, files: CgroupFiles): string {
   const v2 = v2Member(cgroup);
   if (v2 !== undefined && files.exists(join(v2.folder, 'cgroup.freeze'))) return v2.folder;

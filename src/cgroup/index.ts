@@ -8,7 +8,7 @@ export {
   updateCgroup,
 } from './create.ts';
 export { findCgroup } from './find.ts';
-export { type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
+export { canFreeze, type FreezeOptions, freeze, isFrozen, thaw } from './freeze.ts';
 export { folderToJoin } from './join.ts';
 export { killCgroup } from './kill.ts';
 export { type CgroupLayout, detectCgroups, type Hierarchy } from './layout.ts';

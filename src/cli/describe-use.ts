@@ -1,8 +1,8 @@
-import type { Describe } from './describe.ts';
+import { type Describe, seconds } from './describe.ts';
 import type { Handler } from './program.ts';
 
 /** What works with machines that run. */
-export function describeUse({ program, when, define }: Describe): void {
+export function describeUse({ program, when, define, names, json, parallel }: Describe): void {
   program.commandsGroup('Use:');
   when('ssh', () =>
     define(
@@ -34,6 +34,56 @@ export function describeUse({ program, when, define }: Describe): void {
       .option('-T, --no-tty', 'give it no terminal')
       .passThroughOptions(),
   );
+  when('cp', () =>
+    define(
+      'cp',
+      'copy files and folders out of machines, into them, and between them',
+      async () => (await import('./commands/cp.ts')).cp as Handler<never>,
+    )
+      .argument('<source>', 'NAME:PATH in a machine, a path here, or - for a tar archive from standard input')
+      .argument('<destination>', 'NAME:PATH in a machine, a path here, or - for a tar archive to standard output')
+      .option('-a, --archive', 'keep owners; else files become those of root, or here, yours')
+      .option('-L, --follow-link', 'where the source is a symbolic link: copy what it leads to')
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', copyHelp),
+  );
+  when('restart', () =>
+    names(
+      define(
+        'restart',
+        'stop machines and start them again, as they are',
+        async () => (await import('./commands/change.ts')).restart as Handler<never>,
+      ),
+    )
+      .option('-t, --timeout <seconds>', 'kill what has not stopped by then', seconds)
+      .addOption(parallel)
+      .addOption(json)
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', restartHelp),
+  );
+  for (const [name, description] of [
+    ['pause', 'stop all that runs in machines for a while; they do not notice'],
+    ['unpause', 'let paused machines go on'],
+  ] as const) {
+    when(name, () =>
+      names(define(name, description, async () => (await import('./commands/change.ts'))[name] as Handler<never>))
+        .addOption(parallel)
+        .addOption(json)
+        .option('-q, --quiet', 'print errors only')
+        .addHelpText('after', pauseHelp),
+    );
+  }
+  when('kill', () =>
+    define(
+      'kill',
+      'send a signal to machines; KILL ends them at once',
+      async () => (await import('./commands/kill.ts')).kill as Handler<never>,
+    )
+      .argument('<names...>', 'machines or replica groups')
+      .option('-s, --signal <signal>', 'name or number, with or without SIG', 'KILL')
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', killHelp),
+  );
   when('ssh-config', () =>
     define(
       'ssh-config',
@@ -42,3 +92,39 @@ export function describeUse({ program, when, define }: Describe): void {
     ).argument('[names...]', 'machines; all when none is given'),
   );
 }
+
+const copyHelp = `
+As docker cp does: into a destination that is a folder, else as what the destination says, whose parent has to be there.
+A source that ends with /. is what is in the folder, without the folder. Paths in machines begin at /. Links are copied as
+links. A file is replaced when the new one is whole. A path here with a colon in it is ./FILE or /FOLDER/FILE.
+
+Examples:
+  tsv cp web-1:/etc/nginx .              the folder, into this one
+  tsv cp site/. web-1:/var/www/html      what is in site
+  tsv cp db:/dump.sql web-1:/tmp
+  tsv cp -a web-1:/srv - | tar -t        an archive`;
+
+const restartHelp = `
+The Tsfile is not read: machines start as they were, with their addresses, forwards and disks, and no provisioning runs.
+Dependents stop first and start last. What does not run is started. For what changed in the Tsfile there is tsv reload.
+
+Examples:
+  tsv restart
+  tsv restart --timeout 2 web    every replica of web has two seconds to stop`;
+
+const pauseHelp = `
+A paused machine keeps its memory, addresses and forwards and takes no CPU time; whoever connects to it waits. It stays so
+until tsv unpause, and halt, restart, kill and destroy end it as any other. A container needs a cgroup of its own for
+it; tsv doctor says whether there is one.
+
+Examples:
+  tsv pause db
+  tsv unpause`;
+
+const killHelp = `
+A container's first process gets the signal; KILL ends all that is in the container. A virtual machine can only be killed:
+its power is cut. Unlike halt, kill waits for no other command.
+
+Examples:
+  tsv kill web-1
+  tsv kill --signal HUP web    every replica of web reads its configuration again`;

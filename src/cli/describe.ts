@@ -29,3 +29,10 @@ export const wholeNumber = (text: string): number => {
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number, 1 or more');
   return value;
 };
+
+/** For an option: a time, in seconds; fractions are allowed. */
+export const seconds = (text: string): number => {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!Number.isFinite(value) || value < 0 || value > 1e6) throw new InvalidArgumentError('seconds, 0 or more');
+  return value;
+};

@@ -98,6 +98,7 @@ export const errorCodes = {
   TSV_SSH: 'an SSH connection failed',
   TSV_HOST_KEY: 'a machine shows another host key than the pinned one',
   TSV_PROVISION: 'a provisioning step failed',
+  TSV_COPY: 'files could not be copied',
   TSV_UNSUPPORTED: 'this is not possible for this kind of machine',
   TSV_CANCELLED: 'the command was interrupted',
   TSV_STEPS_FAILED: 'some steps of the plan failed',

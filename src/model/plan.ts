@@ -19,6 +19,7 @@ export type Action =
   /** A one-shot machine ends with 0. */
   | { readonly do: 'machine.completed'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
+  | { readonly do: 'machine.pause' | 'machine.unpause'; readonly machine: string }
   /** `keep`: what the machine that takes its place finds again. */
   | { readonly do: 'machine.destroy'; readonly machine: string; readonly keep?: 'volumes' };
 

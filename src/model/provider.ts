@@ -94,8 +94,15 @@ export interface Provider {
   ending(context: MachineContext): Promise<Ending>;
   /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
   adopt?(context: MachineContext): void;
-  /** Graceful, then by force after `stopTimeoutMs`. Already stopped: success. */
-  stop(context: MachineContext, options: { force: boolean }): Promise<void>;
+  /** Sends a signal to the machine's own first process. A virtual machine takes none but KILL, which ends its QEMU. */
+  signal(context: MachineContext, signal: number): void;
+  /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */
+  stop(context: MachineContext, options: { force: boolean; timeoutMs?: number }): Promise<void>;
+  /**
+   * Stops all that runs in a machine, which does not notice, or lets it go on. Already so: success. What `stop` and `destroy`
+   * end may be paused. @throws TSV_UNSUPPORTED where this host cannot do it
+   */
+  pause(context: MachineContext, on: boolean): Promise<void>;
   /**
    * Removes what `create` and `start` made. Already gone: success. `keepVolumes`: the data of an image's volumes stays, for
    * the machine that is made in its place.
@@ -134,12 +141,43 @@ export interface ExecSession {
   readonly exited: Promise<ExecResult>;
 }
 
+/** What a resource becomes in its archive, and what it is to be called where it goes to. Texts have one character per byte. */
+export interface CopySource {
+  /** The first word of all paths in the archive; `.`: the archive is the content of a folder. */
+  readonly name: string;
+  readonly folder: boolean;
+  /** Its name in a folder that it is copied into. */
+  readonly as: string;
+}
+
+export interface PackRequest {
+  /** From the machine's root; a last `/.` means the content of a folder. */
+  readonly path: string;
+  /** A path that is a symbolic link stands for what that leads to. */
+  readonly follow: boolean;
+}
+
+export interface UnpackRequest {
+  readonly path: string;
+  /** Absent: any archive, for a folder that is there. */
+  readonly source?: CopySource;
+  /** Files keep the owners that the archive says; else they are root's. */
+  readonly owners: boolean;
+}
+
 /** The one way that machines of both kinds are used: run, copy, connect. */
 export interface Transport {
   exec(request: ExecRequest): Promise<ExecSession>;
   /** Writes a file whole or not at all (temporary name, then rename). `owner`: `user[:group]`. */
   put(content: Readable | Buffer, path: string, options?: { mode?: number; owner?: string }): Promise<void>;
   get(path: string): Promise<Readable>;
+  /**
+   * A tar archive of a file or folder as its output. Exit code 0: it is whole; else its errors say why, in words for people,
+   * which may also come beside a whole one.
+   */
+  pack(request: PackRequest): Promise<ExecSession>;
+  /** Takes a tar archive as its input. As docker cp goes by what there is. Each file is there whole or as it was. */
+  unpack(request: UnpackRequest): Promise<ExecSession>;
   /** A TCP connection to a port of the machine. */
   dial(port: number): Promise<Duplex>;
   /** Fires when the way in is gone: the machine ended or the connection broke. */

@@ -39,6 +39,8 @@ export function printAction(action: Action): string {
     case 'machine.healthy':
     case 'machine.completed':
     case 'machine.stop':
+    case 'machine.pause':
+    case 'machine.unpause':
       return `${action.do} ${action.machine}`;
     case 'machine.destroy':
       return `${action.do} ${action.machine}${action.keep === undefined ? '' : ` (keeps ${action.keep})`}`;
@@ -84,6 +86,10 @@ export function describeAction(action: Action): string {
       return `wait until ${action.machine} has completed`;
     case 'machine.stop':
       return `stop ${action.machine}`;
+    case 'machine.pause':
+      return `pause ${action.machine}`;
+    case 'machine.unpause':
+      return `unpause ${action.machine}`;
     case 'machine.destroy':
       return `destroy ${action.machine}${action.keep === undefined ? '' : `, but for its ${action.keep}`}`;
   }

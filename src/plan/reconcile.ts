@@ -2,8 +2,10 @@ import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
+import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
+import { planRestart } from './restart.ts';
 import { takeDown } from './take-down.ts';
 
 /** A command with what is wanted and what is there. `targets`: machine or group names; absent or empty: all. */
@@ -23,6 +25,11 @@ export type ReconcileRequest =
       readonly targets?: readonly string[];
       /** `only`: the name of one step. */
       readonly options?: { readonly only?: string };
+    }
+  | {
+      readonly command: 'restart' | 'pause' | 'unpause';
+      readonly observation: Observation;
+      readonly targets?: readonly string[];
     }
   | {
       readonly command: 'halt' | 'destroy';
@@ -49,6 +56,11 @@ export function reconcile(request: ReconcileRequest): Plan {
       });
     case 'provision':
       return planProvision(request.wanted, request.observation, targets, request.options?.only);
+    case 'restart':
+      return planRestart(request.observation, targets);
+    case 'pause':
+    case 'unpause':
+      return planPause(request.command, request.observation, targets);
     case 'halt':
     case 'destroy':
       return takeDown(request.command, request.wanted, request.observation, targets);

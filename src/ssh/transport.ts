@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import type { Client, ClientChannel, SFTPWrapper } from 'ssh2';
 import { TsvError } from '../model/errors.ts';
-import type { ExecRequest, ExecSession, Transport } from '../model/provider.ts';
+import type { ExecRequest, ExecSession, PackRequest, Transport, UnpackRequest } from '../model/provider.ts';
+import { packCommand, unpackCommand } from './archive.ts';
 import { type Login, onPipe, onTerminal, program } from './command.ts';
 import { getFile, putFile } from './files.ts';
 import { remoteSession } from './session.ts';
@@ -105,6 +106,14 @@ cat "$1" >"$t"; chown "$4" "$t"; chmod "$3" "$t"; sync "$t" 2>/dev/null || :; mv
       (error: Error) => session.stdout.destroy(error),
     );
     return session.stdout;
+  }
+
+  pack(request: PackRequest): Promise<ExecSession> {
+    return this.exec({ argv: packCommand(request), cwd: '/' });
+  }
+
+  unpack(request: UnpackRequest): Promise<ExecSession> {
+    return this.exec({ argv: unpackCommand(request), cwd: '/' });
   }
 
   async dial(port: number): Promise<Duplex> {

@@ -71,6 +71,13 @@ export function symlinkAt(target: string, folder: number, name: string): number 
   return failed !== 0 ? failed : trySyscall('symlinkat', addresses.first, folder, addresses.second);
 }
 
+/** readlinkat(2) of a symbolic link by an O_PATH descriptor of its own. Returns its text, or -errno. */
+export function readLink(link: number): string | number {
+  place('', 'first');
+  const length = trySyscall('readlinkat', link, addresses.first, addresses.value, pathMax);
+  return length < 0 ? length : memory.bytes.toString('latin1', layout.value, layout.value + length);
+}
+
 /** linkat(2); a symbolic link gets another name itself. */
 export const linkAt = (fromFolder: number, from: string, folder: number, name: string): number =>
   twoNames('linkat', fromFolder, from, folder, name, 0);
@@ -121,6 +128,10 @@ export function setAttribute(file: number | string, name: string, value: Uint8Ar
     ? trySyscall('lsetxattr', addresses.first, ...rest)
     : trySyscall('fsetxattr', file, ...rest);
 }
+
+/** lseek(2): where the next piece of content begins at or behind `offset`, or the next hole. -ENXIO: nowhere. */
+export const seekTo = (what: 'data' | 'hole', fd: number, offset: number): number =>
+  trySyscall('lseek', fd, offset, what === 'data' ? 3 : 4);
 
 /** syncfs(2): all that was written to the file system of `fd`. @throws TSV_SYSCALL */
 export function syncFileSystem(fd: number): void {

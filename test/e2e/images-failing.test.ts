@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { tarArchive } from '../../src/store/image/archive/tar-writer.ts';
+import { tarArchive } from '../../src/tar/writer.ts';
 import { start, tsvProgram } from '../support/cli.ts';
 import { blobs, imageStore, type LayoutParts, layers, MeddlingProxy, writeLayout } from '../support/image-store.ts';
 import { teamRegistry } from '../support/team-registry.ts';

@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { get, killNow } from '../support/cli.ts';
+import { get, killNow, tsvProgram } from '../support/cli.ts';
 import { freePort, sharedFixture } from '../support/fixture.ts';
 
 const tsfile = `
@@ -74,6 +74,53 @@ describe('a virtual machine beside a container', () => {
   test('and the container know each other by name, on a network without a way out', async () => {
     expect((await project().ok('exec vm -- getent ahostsv4 box')).stdout).toMatch(/^10\.99\.9\./);
     expect((await project().ok('exec box -- curl -sf --max-time 20 http://vm:8000/')).stdout).toBe('from the vm');
+  });
+
+  test('stands still while it is paused, and takes no signal but KILL', async () => {
+    const pid = project().machinePid('vm');
+    await project().ok('pause vm');
+    expect((await project().states()).vm).toBe('paused');
+    const refused = await project().tsv('exec vm -- true');
+    expect(refused.stderr).toMatch(/vm is paused[\s\S]*tsv unpause vm/);
+    await project().ok('unpause vm');
+    expect((await project().ok('exec vm -- hostname')).stdout).toBe('vm\n');
+    const signalled = await project().tsv('kill -s HUP vm');
+    expect(signalled.stderr).toMatch(/vm is a virtual machine: it can be killed, and takes no other signal/);
+    expect(signalled.code).toBe(1);
+    expect(project().machinePid('vm')).toBe(pid);
+  });
+
+  test('is copied to and from by its own tar, each file whole', async () => {
+    const inside = async (line: string): Promise<string> =>
+      (await project().ok(['exec', 'vm', '--', 'sh', '-c', line])).stdout;
+    project().write('tree/deep/ü 1', 'one');
+    project().write('tree/page', 'page');
+    await project().ok('cp -q tree vm:/srv');
+    await project().ok('cp -q tree/. vm:/srv/tree');
+    await project().ok('cp -q tree/page vm:/srv/other');
+    expect(await inside('cd /srv; find . | sort; stat -c %u:%g tree/page; cat "tree/deep/ü 1"')).toBe(
+      '.\n./other\n./tree\n./tree/deep\n./tree/deep/ü 1\n./tree/page\n0:0\none',
+    );
+    await inside('chown 7:8 /srv/tree/page; ln -s tree /srv/link; truncate -s 10M /srv/tree/sparse');
+    await project().ok('cp -q vm:/srv/tree back');
+    expect(readFileSync(join(project().dir, 'back/deep/ü 1'), 'utf8')).toBe('one');
+    expect(statSync(join(project().dir, 'back/sparse'))).toMatchObject({ size: 10 * 2 ** 20, blocks: 0 });
+    expect(lstatSync(join(project().dir, 'back/page')).uid).toBe(process.getuid?.());
+    await project().ok('cp -aq vm:/srv box:/from-vm');
+    expect((await project().ok('exec box -- stat -c %u:%g:%N /from-vm/tree/page /from-vm/link')).stdout).toBe(
+      "7:8:'/from-vm/tree/page'\n0:0:'/from-vm/link' -> 'tree'\n",
+    );
+    for (const [command, why] of [
+      ['cp vm:/nothing .', /vm:\/nothing: no such file or folder/],
+      ['cp tree vm:/srv/other', /vm:\/srv\/other: a folder cannot be copied onto a file/],
+      ['cp tree vm:/no/parent', /vm:\/no\/parent: the folder \/no does not exist/],
+      ['cp tree/page vm:/srv/none/', /vm:\/srv\/none: no such folder/],
+    ] as const)
+      expect((await project().tsv(command)).stderr).toMatch(why);
+    project().write('big', 'x'.repeat(100_000));
+    const line = 'tar -c big | head -c 50000 | "$0" "$1" cp - vm:/srv';
+    expect((await project().run(['sh', '-c', line, process.execPath, tsvProgram])).code).toBe(1);
+    expect(await inside('ls -A /srv')).toBe('link\nother\ntree\n');
   });
 
   test('is reached through its forwarded port', async () => {

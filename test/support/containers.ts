@@ -219,6 +219,7 @@ export class Lab {
       connect: (context, pid) =>
         this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
       dial: (netns, port) => this.sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
+      copyProgram: builtFile('parts/copy.js'),
     });
   }
 

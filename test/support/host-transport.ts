@@ -105,6 +105,8 @@ export function hostTransport(home: string): HostTransport {
       });
       return createReadStream('', { fd: file });
     },
+    pack: () => Promise.reject(new Error('only machines are copied from')),
+    unpack: () => Promise.reject(new Error('only machines are copied to')),
     dial: (port) =>
       new Promise((resolve, reject) => {
         const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true }, () => resolve(socket));

@@ -1,4 +1,4 @@
-import { type TarEntry, TarReader } from '../../src/store/layer/tar.ts';
+import { type TarEntry, TarReader } from '../../src/tar/reader.ts';
 
 export interface ReadEntry extends TarEntry {
   /** With zeros for holes. */

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline/promises';
-import { bringUp, provision, takeDown } from '../../app/run.ts';
+import { bringUp, pauseMachines, provision, restart as restartMachines, takeDown } from '../../app/run.ts';
 import { projectStatus } from '../../app/status.ts';
 import { TsvError } from '../../model/errors.ts';
 import type { Handler, Session } from '../program.ts';
@@ -69,6 +69,30 @@ export const halt: Handler<ChangeOptions & { force?: boolean }> = async (session
   );
   return 0;
 };
+
+export const restart: Handler<ChangeOptions & { timeout?: number }> = async (session, targets, options) => {
+  await withProgress(session, options, (emit, signal) =>
+    restartMachines({
+      ...common(session, targets, options),
+      ...(options.timeout === undefined ? {} : { stopTimeoutMs: options.timeout * 1000 }),
+      emit,
+      signal,
+    }),
+  );
+  return 0;
+};
+
+const pausing =
+  (command: 'pause' | 'unpause'): Handler<ChangeOptions> =>
+  async (session, targets, options) => {
+    await withProgress(session, options, (emit, signal) =>
+      pauseMachines({ ...common(session, targets, options), command, emit, signal }),
+    );
+    return 0;
+  };
+
+export const pause = pausing('pause');
+export const unpause = pausing('unpause');
 
 export const destroy: Handler<ChangeOptions & { force?: boolean }> = async (session, targets, options) => {
   if (options.force !== true && !(await confirmed(session, targets))) {

@@ -5,7 +5,7 @@ import { harmless } from './text.ts';
 export interface StatusRow {
   readonly machine: string;
   readonly kind: 'vm' | 'container';
-  readonly state: 'running' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
+  readonly state: 'running' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
   readonly health?: { readonly status: 'starting' | 'healthy' | 'unhealthy' };
   /** Why it is so, where that is not plain. */
   readonly detail?: string;
@@ -26,6 +26,7 @@ export interface StatusView {
 const stateStyles: Readonly<Record<StatusRow['state'], Style>> = {
   running: 'green',
   starting: 'yellow',
+  paused: 'cyan',
   stopped: 'yellow',
   completed: 'green',
   'not created': 'dim',
@@ -64,13 +65,13 @@ export function renderStatus(
 }
 
 const stateCell = ({ state, health }: StatusRow): Cell =>
-  health === undefined
+  health === undefined || state === 'paused'
     ? { text: state, style: stateStyles[state] }
     : { text: `${state} (${health.status})`, style: healthStyles[health.status] };
 
 /** `3 running, 1 stopped`: what is well first. */
 function summary(machines: readonly StatusRow[]): string {
-  const states = ['running', 'completed', 'starting', 'stopped', 'broken', 'not created'] as const;
+  const states = ['running', 'completed', 'starting', 'paused', 'stopped', 'broken', 'not created'] as const;
   const counts = states.map((state) => ({ state, amount: machines.filter((row) => row.state === state).length }));
   return counts.flatMap(({ state, amount }) => (amount === 0 ? [] : [`${amount} ${state}`])).join(', ');
 }

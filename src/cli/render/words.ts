@@ -74,6 +74,10 @@ export function wordsOf(action: Action): Words {
       return words(action.machine, 'wait until completed', 'running', 'completed', 'completed');
     case 'machine.stop':
       return words(action.machine, 'stop', 'stopping', 'stopped', 'stopped');
+    case 'machine.pause':
+      return words(action.machine, 'pause', 'pausing', 'paused', 'paused');
+    case 'machine.unpause':
+      return words(action.machine, 'unpause', 'unpausing', 'unpaused', 'running');
     case 'machine.destroy':
       return action.keep === undefined
         ? words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed')

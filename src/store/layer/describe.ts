@@ -2,11 +2,11 @@ import { chmodSync, closeSync, fchmodSync, fchownSync } from 'node:fs';
 import { chownAt, openAt, setAttribute, setTimes, setTimesAt } from '../../sys/files.ts';
 import { O } from '../../sys/flags.ts';
 import type { UserMap } from '../../sys/userns.ts';
+import { printable } from '../../tar/fields.ts';
+import type { TarEntry } from '../../tar/reader.ts';
 import { attributeOf } from './attributes.ts';
 import { check } from './failures.ts';
 import { type Owners, ownersOf } from './names.ts';
-import type { TarEntry } from './tar.ts';
-import { printable } from './tar-fields.ts';
 
 const EPERM = 1;
 const EINVAL = 22;

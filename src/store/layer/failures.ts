@@ -1,7 +1,7 @@
 import { TsvError } from '../../model/errors.ts';
 import { errnoName } from '../../sys/errno.ts';
+import { printable } from '../../tar/fields.ts';
 import { refused } from './names.ts';
-import { printable } from './tar-fields.ts';
 
 /** Errors that only an archive's own names and links can cause. */
 const ofTheArchive: Readonly<Record<string, string>> = {

@@ -16,12 +16,12 @@ import { basename, join } from 'node:path';
 import { TsvError } from '../../model/errors.ts';
 import { syncFileSystem } from '../../sys/files.ts';
 import { lockExclusive, tryLockExclusive } from '../../sys/flock.ts';
+import { TarReader } from '../../tar/reader.ts';
 import { type Decoder, decoder } from './decode.ts';
 import { storeFailure } from './failures.ts';
 import { type LayerNote, layerFiles, layerNames, readLayerNote } from './layout.ts';
 import type { Begin } from './protocol.ts';
 import { removeFolder } from './remove.ts';
-import { TarReader } from './tar.ts';
 import { LayerTree } from './tree.ts';
 import type { UnpackedLayer } from './unpacker.ts';
 

@@ -1,6 +1,6 @@
 import { TsvError } from '../../model/errors.ts';
 import type { UserMap } from '../../sys/userns.ts';
-import { printable } from './tar-fields.ts';
+import { printable } from '../../tar/fields.ts';
 
 /** What the image asks for is refused. */
 export function refused(path: string, why: string): TsvError {

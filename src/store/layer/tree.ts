@@ -12,14 +12,14 @@ import {
 } from '../../sys/files.ts';
 import { O } from '../../sys/flags.ts';
 import type { UserMap } from '../../sys/userns.ts';
+import { printable } from '../../tar/fields.ts';
+import type { TarEntry, TarEvents } from '../../tar/reader.ts';
 import { Describe } from './describe.ts';
 import { check, failureOf } from './failures.ts';
 import { Folders } from './folders.ts';
 import type { UnpackLimits } from './limits.ts';
 import { pathParts, refused, whiteoutOf } from './names.ts';
 import { removeFolder } from './remove.ts';
-import type { TarEntry, TarEvents } from './tar.ts';
-import { printable } from './tar-fields.ts';
 
 const EEXIST = 17;
 const ENOENT = 2;

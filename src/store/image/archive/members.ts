@@ -15,7 +15,7 @@ import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { TsvError } from '../../../model/errors.ts';
 import type { Digest } from '../../../model/image.ts';
-import { TarReader } from '../../layer/tar.ts';
+import { TarReader } from '../../../tar/reader.ts';
 import { documentLimit } from '../documents.ts';
 import { imageFiles } from '../layout.ts';
 

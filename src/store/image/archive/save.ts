@@ -4,11 +4,11 @@ import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TsvError } from '../../../model/errors.ts';
 import type { Descriptor, Digest } from '../../../model/image.ts';
+import { type TarMember, tarArchive } from '../../../tar/writer.ts';
 import type { ContentStore } from '../../content/store.ts';
 import { familiar, parseReference } from '../../registry/reference.ts';
 import { mediaTypes } from '../media-types.ts';
 import type { ImageDocuments } from '../read.ts';
-import { type TarMember, tarArchive } from './tar-writer.ts';
 
 export const archiveFormats = ['oci-archive', 'docker-archive', 'oci-dir'] as const;
 export type ArchiveFormat = (typeof archiveFormats)[number];

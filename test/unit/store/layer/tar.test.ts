@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { TsvError } from '../../../../src/model/errors.ts';
-import { paxTime, printable } from '../../../../src/store/layer/tar-fields.ts';
+import { paxTime, printable } from '../../../../src/tar/fields.ts';
 import { readTar } from '../../../support/read-tar.ts';
 import { archiveEnd, paxContent, rawEntry, rawTar } from '../../../support/tar.ts';
 

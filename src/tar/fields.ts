@@ -1,4 +1,4 @@
-import { TsvError } from '../../model/errors.ts';
+import { TsvError } from '../model/errors.ts';
 
 /*
  * Fields of tar headers and PAX records. Text is kept as one character per byte (latin1): names are bytes to the

@@ -11,8 +11,8 @@ import {
   printable,
   type Time,
   textField,
-} from './tar-fields.ts';
-import { type Extent, SparseText, sparseMap } from './tar-sparse.ts';
+} from './fields.ts';
+import { type Extent, SparseText, sparseMap } from './sparse.ts';
 
 /*
  * Why no library: of tar-stream and tar, neither reads sparse files (both formats of GNU tar are in images) nor gives

@@ -1,4 +1,4 @@
-import { decimal, malformed } from './tar-fields.ts';
+import { decimal, malformed } from './fields.ts';
 
 /** A part of a sparse file that has content. */
 export interface Extent {

@@ -1,0 +1,32 @@
+import type { Plan } from '../model/plan.ts';
+import type { Observation } from '../model/state.ts';
+import { bringUp } from './bring-up.ts';
+import { resolveTargets } from './targets.ts';
+
+/**
+ * `restart`: stops what runs and starts it again as the state has it, whatever the Tsfile says by now; what does not run is
+ * started. Dependents stop before what they depend on and start after it; machines that are not chosen stay as they are.
+ * @throws TSV_UNKNOWN_MACHINE
+ */
+export function planRestart(observation: Observation, targets: readonly string[]): Plan {
+  const { state } = observation;
+  if (state === undefined) return { nodes: [] };
+  const specs = Object.values(state.machines).map(({ spec }) => spec);
+  const chosen = new Set(targets.length === 0 ? specs.map(({ name }) => name) : resolveTargets(targets, specs));
+  if (chosen.size === 0) return { nodes: [] };
+  const wanted = {
+    name: state.projectName,
+    dir: state.projectDir,
+    file: '',
+    digest: state.tsfileDigest,
+    networks: Object.values(state.networks).map(({ spec }) => spec),
+    machines: specs.map((spec) => ({
+      ...spec,
+      dependsOn: spec.dependsOn.filter(({ machine }) => chosen.has(machine)),
+    })),
+  };
+  const plan = bringUp(wanted, observation, { targets: [...chosen], reload: true, provision: false, wait: true });
+  return {
+    nodes: plan.nodes.map((node) => (node.cause === 'reload' ? { ...node, cause: 'restart' } : node)),
+  };
+}

@@ -21,6 +21,12 @@ networks: { inside: { mode: isolated } }
 defaults: { networks: [inside] }
 machines:${['a', 'bell'].map(machine).join('')}
   done: { image: debian-12, memory: 64M, command: "echo finished; exit 0" }
+  fails:
+    image: debian-12
+    memory: 64M
+    restart: on-failure:2
+    share: [{ host: ./said, guest: /srv/said, readonly: true }]
+    command: "echo run; until test -e /srv/said/fail; do sleep 0.05; done; exit 3"
 `;
 
 /** For a shell. */
@@ -129,6 +135,23 @@ describe('the output of containers', () => {
     await follower.prints(/alone\n/);
     await killNow(project().machinePid('bell'));
     expect(await follower.result).toEqual({ code: 0, stdout: 'and on\nalone\n', stderr: '' });
+  });
+
+  test('is followed over restarts, until there are no more, and events tell of each', async () => {
+    await project().ok('up fails');
+    const follower = project().start('logs -f fails', { input: '' });
+    await follower.prints(/run\n/);
+    say('fail', '');
+    expect(await follower.result).toEqual({ code: 0, stdout: 'run\nrun\nrun\n', stderr: '' });
+    const words = (await project().ok('events fails')).stdout.replace(/^.*? {2}fails {2}/gm, '').split('\n');
+    expect(words.filter((line) => /ended|restarts|again/.test(line))).toEqual([
+      'ended with 3',
+      'restarts in 0.1 s (1st time)',
+      'ended with 3',
+      'restarts in 0.2 s (2nd time)',
+      'ended with 3',
+      'is not started again after 2 times',
+    ]);
   });
 
   test('of a container that ends is followed to its end, and no further', async () => {

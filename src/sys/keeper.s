@@ -7,21 +7,19 @@
 #     4  exit: gets the status of wait4(2)
 #     5  the folder of these files
 #
-# A log that would exceed 16 MiB becomes console.log.1, its times console.times.1. What cannot be written (a full disk) is
-# lost, and the machine goes on.
+# A log that would exceed 16 MiB becomes console.log.1, its times console.times.1; so do those whose times have come to 16 MiB.
+# Chunks within a millisecond have one time. What cannot be written (a full disk) is lost, and the machine goes on.
 #
 # keeper.ts holds the assembled bytes; a test assembles this file and compares.
     .intel_syntax noprefix
-    sub rsp, 65568                  # 65536 for a chunk, {offset, time}, struct timespec
-    mov eax, 8                      # lseek(1, 0, SEEK_END)
+    sub rsp, 65584                  # 65536 for a chunk, {offset, time}, struct timespec, size of the times, last time
+    mov qword ptr [rsp + 65576], 0
+    mov edi, 3
+    call size
+    mov [rsp + 65568], rax
     mov edi, 1
-    xor esi, esi
-    mov edx, 2
-    syscall
+    call size
     mov r14, rax                    # r14: size of the log
-    test rax, rax
-    jns read
-    xor r14d, r14d
 read:
     xor eax, eax                    # read(0, chunk, 65536)
     xor edi, edi
@@ -34,11 +32,15 @@ read:
     jle wait
     mov r12, rax
     mov r13, rsp
-    lea rcx, [r14 + rax]
-    cmp rcx, 16777216
+    mov ecx, 16777216
+    cmp [rsp + 65568], rcx
+    jae aside
+    add rax, r14
+    cmp rax, rcx
     jbe stamp
     test r14, r14
     jz stamp
+aside:
     lea rsi, [rip + log]
     lea r10, [rip + oldlog]
     mov ebx, 1
@@ -48,6 +50,8 @@ read:
     mov ebx, 3
     call rotate
     xor r14d, r14d
+    mov [rsp + 65568], r14
+    mov [rsp + 65576], r14
 stamp:
     mov eax, 228                    # clock_gettime(CLOCK_REALTIME)
     xor edi, edi
@@ -55,6 +59,11 @@ stamp:
     syscall
     imul rax, [rsp + 65552], 1000000000
     add rax, [rsp + 65560]
+    mov rcx, rax
+    sub rcx, [rsp + 65576]
+    cmp rcx, 1000000                # unsigned: a clock that was set back counts as long ago
+    jb write
+    mov [rsp + 65576], rax
     mov [rsp + 65536], r14
     mov [rsp + 65544], rax
     mov eax, 1                      # write(3, {offset, time}, 16)
@@ -62,6 +71,9 @@ stamp:
     lea rsi, [rsp + 65536]
     mov edx, 16
     syscall
+    test rax, rax
+    js write
+    add [rsp + 65568], rax
 write:
     mov eax, 1                      # write(1, …)
     mov edi, 1
@@ -98,6 +110,18 @@ exit:
     mov eax, 231                    # exit_group(0)
     xor edi, edi
     syscall
+
+# The size of the file edi, by lseek(edi, 0, SEEK_END); 0 where it has none.
+size:
+    mov eax, 8
+    xor esi, esi
+    mov edx, 2
+    syscall
+    test rax, rax
+    jns sized
+    xor eax, eax
+sized:
+    ret
 
 # Puts the file of name rsi aside under the name r10, and opens it anew as descriptor ebx. If that fails, the old one stays.
 rotate:

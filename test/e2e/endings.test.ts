@@ -80,7 +80,9 @@ describe('a machine that ends by itself', () => {
     const serve =
       'use IO::Socket; my $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die; ' +
       'while (my $c = $s->accept) { <$c>; open my $f, "<", "/kept"; print $c "HTTP/1.0 200 OK\\r\\n\\r\\n", <$f>; close $c }';
-    const project = fixture(one(`command: [perl, -e, '${serve}'], restart: always, stop_timeout: 1s, forwards: ["${port}:8000"]`));
+    const project = fixture(
+      one(`command: [perl, -e, '${serve}'], restart: always, stop_timeout: 1s, forwards: ["${port}:8000"]`),
+    );
     await project.ok('up');
     await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
     const first = project.machinePid('a');

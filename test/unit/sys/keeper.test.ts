@@ -109,6 +109,16 @@ describe('the keeper', () => {
     }
   });
 
+  test('notes no more times than milliseconds, however small the pieces are', async () => {
+    const { dir, gone, text } = kept(`exec perl -e '$| = 1; print "x" for 1 .. 20000'`);
+    await gone;
+    expect(text('console.log')).toBe('x'.repeat(20_000));
+    const times = records(readFileSync(join(dir, 'console.times'))).map(({ at }) => at);
+    // Of two within one millisecond of the clock, the second may lie in the next one.
+    expect(times.length).toBeLessThanOrEqual((times.at(-1) ?? 0) - (times[0] ?? 0) + 1);
+    expect(times.length).toBeLessThan(20_000);
+  });
+
   test('reads on when it cannot write: who prints is not held up by a full disk', async () => {
     const { dir, gone } = kept('head -c 400000 /dev/zero; exit 4', { log: '/dev/full' });
     expect(await gone).toEqual({ code: 0 });

@@ -7,10 +7,9 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
 import type { MachineContext, Transport } from '../model/provider.ts';
-import type { Ending, MachineState, NetworkState, ProcessRef, State } from '../model/state.ts';
-import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
+import type { Ending, MachineState, ProcessRef, State } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
-import { Sandbox } from '../net/sandbox.ts';
+import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
 import type { StateStore } from '../state/store.ts';
 import { lastLines } from '../sys/last-lines.ts';
@@ -30,8 +29,9 @@ import {
   requireRunning,
   requireUsable,
   Transports,
+  without,
 } from './machines.ts';
-import { Mutex } from './mutex.ts';
+import { ProjectNetworks } from './networks.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface EngineOptions {
@@ -72,8 +72,7 @@ export class Engine {
   readonly transports = new Transports();
   private readonly supervisor: Supervisor;
   private readonly health: HealthWatches;
-  /** Networks, name server and taps are changed by one at a time. */
-  private readonly network = new Mutex();
+  private readonly networks: ProjectNetworks;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
   onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
@@ -81,6 +80,7 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.options = options;
+    this.networks = new ProjectNetworks(options.store, options.sandbox);
     this.supervisor = new Supervisor({
       record: (name) => this.state.machines[name],
       update: (name, change) => this.updateMachine(name, change),
@@ -133,14 +133,13 @@ export class Engine {
   async perform(action: Action, context: ActionContext): Promise<void> {
     switch (action.do) {
       case 'sandbox.ensure':
-        this.uplinkReady = false;
-        return this.network.run(() => this.ensureServices());
+        return this.networks.ensureServices();
       case 'sandbox.remove':
-        return this.network.run(() => this.removeSandbox());
+        return this.removeSandbox();
       case 'network.ensure':
-        return this.network.run(() => this.ensureNetwork(action.network, context));
+        return this.networks.ensure(action.network, context.project);
       case 'network.remove':
-        return this.network.run(() => this.removeNetwork(action.network));
+        return this.networks.remove(action.network);
       case 'box.ensure':
         wantedBox(action.box, action.kind, context);
         return;
@@ -225,7 +224,7 @@ export class Engine {
 
   /** Takes over what an earlier agent left running. */
   async adopt(warn: (text: string) => void): Promise<void> {
-    this.uplinkReady = Object.values(this.state.networks).some((network) => network.spec.mode === 'nat');
+    this.networks.adopt();
     for (const [name, record] of Object.entries(this.state.machines)) {
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
@@ -256,85 +255,11 @@ export class Engine {
     });
   }
 
-  private async ensureServices(): Promise<void> {
-    const { sandbox } = this.options;
-    const networks = this.state.networks;
-    const nat = Object.values(networks).some((network) => network.spec.mode === 'nat');
-    if (Object.keys(networks).length > 0) {
-      const known = this.state.sandbox;
-      await sandbox.ensureNetworks(networks, { fresh: true });
-      const dnsmasq = await sandbox.ensureDns(networks, namedMachines(this.state), known?.dnsmasq);
-      await this.updateSandbox({ dnsmasq });
-    }
-    if (nat) await this.ensureUplink();
-  }
-
-  private async updateSandbox(change: Partial<NonNullable<State['sandbox']>>): Promise<void> {
-    await this.options.store.update((state) =>
-      state.sandbox === undefined ? state : { ...state, sandbox: { ...state.sandbox, ...change } },
-    );
-  }
-
-  private uplinkReady = false;
-
-  private async ensureUplink(): Promise<void> {
-    const { sandbox } = this.options;
-    const known = this.state.sandbox?.uplink;
-    if (this.uplinkReady && (known === undefined || isAlive(known))) return;
-    const uplink = await sandbox.ensureUplink(this.state.networks, known);
-    this.uplinkReady = true;
-    if (uplink !== undefined) await this.updateSandbox({ uplink });
-  }
-
-  private async ensureNetwork(name: string, context: ActionContext): Promise<void> {
-    const { sandbox, store } = this.options;
-    const spec = context.project?.networks.find((network) => network.name === name) ?? this.state.networks[name]?.spec;
-    if (spec === undefined)
-      throw new TsvError('TSV_INTERNAL', `network ${name} is neither in the Tsfile nor in the state`);
-    const before = this.state.networks[name];
-    const others = Object.values(this.state.networks).filter((network) => network.spec.name !== name);
-    const taken = [
-      ...others.map((network) => parseSubnet(network.subnet)),
-      ...wantedSubnets(context.project, name),
-      ...Sandbox.hostRoutes(),
-    ];
-    const subnet =
-      spec.subnet ?? before?.subnet ?? formatSubnet(chooseSubnet(`${this.state.projectId}/${name}`, taken));
-    const network: NetworkState = { spec, subnet, gateway: gatewayOf(parseSubnet(subnet)), bridge: `br-${name}` };
-    if (before !== undefined && before.subnet !== subnet) await sandbox.removeNetwork(before);
-    await store.update((state) => ({ ...state, networks: { ...state.networks, [name]: network } }));
-    await sandbox.ensureNetworks(this.state.networks, { fresh: true });
-    if (spec.mode === 'nat') await this.ensureUplink();
-    const dnsmasq = await sandbox.ensureDns(
-      this.state.networks,
-      namedMachines(this.state),
-      this.state.sandbox?.dnsmasq,
-    );
-    await this.updateSandbox({ dnsmasq });
-  }
-
-  private async removeNetwork(name: string): Promise<void> {
-    const { sandbox, store } = this.options;
-    const network = this.state.networks[name];
-    if (network === undefined) return;
-    await store.update((state) => ({ ...state, networks: without(state.networks, name) }));
-    // With the last network the whole sandbox goes, and takes the bridge along.
-    const left = this.state.networks;
-    if (Object.keys(left).length === 0) return;
-    await sandbox.removeNetwork(network);
-    await this.updateSandbox({
-      dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), this.state.sandbox?.dnsmasq),
-    });
-  }
-
   private async removeSandbox(): Promise<void> {
-    const { sandbox, store, forwards } = this.options;
-    const known = this.state.sandbox;
     this.onSandboxGone();
     await this.transports.dropAll();
-    await forwards.removeAll();
-    await sandbox.remove([known?.dnsmasq, known?.uplink]);
-    await store.update(({ sandbox: _, ...state }) => state);
+    await this.options.forwards.removeAll();
+    await this.networks.removeSandbox();
   }
 
   private async create(machine: Machine, context: ActionContext): Promise<void> {
@@ -383,7 +308,7 @@ export class Engine {
     const record = recordOf(this.state, name);
     await this.ensureForwards(name);
     if (machine.kind === 'vm')
-      await this.network.run(() => sandbox.createTaps(name, record.addresses, this.state.networks));
+      await this.networks.inTurn(() => sandbox.createTaps(name, record.addresses, this.state.networks));
     // Again before every start: an interrupted creation is completed, new disks are made, grown ones grow.
     const remembered = await this.provider(record).create(this.context(name));
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
@@ -535,7 +460,7 @@ export class Engine {
       ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
     });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
-      await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+      await this.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));
     await this.updateMachine(name, asStopped);
     this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
@@ -584,7 +509,7 @@ export class Engine {
     await this.options.forwards.remove(name);
     await this.provider(record).destroy(this.context(name), { keepVolumes });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
-      await this.network.run(() => sandbox.removeTaps(name, record.addresses));
+      await this.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));
     if (!keepVolumes) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
@@ -627,15 +552,4 @@ function wantedBox(box: string, kind: MachineKind, context: ActionContext): stri
   const digest = context.boxes[boxKey(box, kind)];
   if (digest === undefined) throw new TsvError('TSV_INTERNAL', `nobody has resolved the box ${boxKey(box, kind)}`);
   return digest;
-}
-
-/** Subnets that the Tsfile fixes for other networks: an automatic one must keep clear of them, made yet or not. */
-const wantedSubnets = (project: Project | undefined, except: string) =>
-  (project?.networks ?? []).flatMap((network) =>
-    network.name === except || network.subnet === undefined ? [] : [parseSubnet(network.subnet)],
-  );
-
-function without<T>(table: Readonly<Record<string, T>>, key: string): Readonly<Record<string, T>> {
-  const { [key]: _, ...rest } = table;
-  return rest;
 }

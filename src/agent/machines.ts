@@ -152,3 +152,9 @@ export class Transports {
 
 /** Key of a box, or of an image by its reference, in {@link ProjectCommand}'s `boxes`. */
 export const boxKey = (box: string, kind: MachineKind): string => `${box}/${kind}`;
+
+/** The table without one of its entries. */
+export function without<T>(table: Readonly<Record<string, T>>, key: string): Readonly<Record<string, T>> {
+  const { [key]: _, ...rest } = table;
+  return rest;
+}

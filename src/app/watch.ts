@@ -28,30 +28,34 @@ export class Watch {
 
   /**
    * Rings at every change in a folder; a watch of one that had this path before ends. Not there: success.
-   * @param onChange called before it rings, with the name in the folder
+   * @param onChange called before it rings, with the name in the folder; it does not ring for a name that gives false
+   * @throws TSV_HOST_MISSING when this user watches as much as it may
    */
-  folder(path: string, onChange: (name: string) => void = () => {}): void {
+  folder(path: string, onChange: (name: string) => unknown = () => {}): void {
     this.#folders.get(path)?.close();
     this.#folders.delete(path);
+    const changed = (name: string | null): void => {
+      if (name === null || onChange(name) !== false) this.ring();
+    };
     try {
-      const watcher = watch(path, (_, name) => {
-        onChange(name ?? '');
-        this.ring();
-      });
-      watcher.on('error', () => this.ring());
+      const watcher = watch(path, (_, name) => changed(name));
+      watcher.on('error', () => this.ring()); // the folder is gone: the next look tells
       this.#folders.set(path, watcher);
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
       if (code === 'ENOENT') return;
-      throw new TsvError('TSV_SYSCALL', `${path} cannot be watched: ${message}`, {
-        hint: 'see inotify(7): sysctl fs.inotify.max_user_watches fs.inotify.max_user_instances',
-        cause: error,
+      if (code !== 'ENOSPC' && code !== 'EMFILE') throw cause;
+      const setting = code === 'ENOSPC' ? 'max_user_watches=524288' : 'max_user_instances=1024';
+      throw new TsvError('TSV_HOST_MISSING', 'this user already watches as many files as the kernel allows', {
+        details: [path],
+        hint: `sudo sysctl fs.inotify.${setting}`,
+        cause,
       });
     }
   }
 
   /** Rings when the process ends, after `onExit`. */
-  process(ref: ProcessRef, onExit: () => void): void {
+  process(ref: ProcessRef, onExit: () => void = () => {}): void {
     if (this.#processes.has(ref.pid)) return;
     const { exited, forget } = watchExit(ref.pid);
     this.#processes.set(ref.pid, forget);

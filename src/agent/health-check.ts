@@ -82,6 +82,6 @@ export function unhealthy(
       ...answer.output,
       ...(printed.length === 0 ? [] : [`the last lines of ${name}:`, ...printed.map((line) => `  ${line}`)]),
     ],
-    hint: question.by === 'exec' ? `tsv exec ${name} -- ${question.request.argv.join(' ')}` : `tsv logs ${name}`,
+    hint: question.by === 'exec' ? `tsv exec ${name} -- ${question.request.argv.map(shellQuote).join(' ')}` : `tsv logs ${name}`,
   });
 }

@@ -2,6 +2,7 @@ import { TsvError } from '../model/errors.ts';
 import type { ContainerDefaults } from '../model/image.ts';
 import { isolationOf, type Machine } from '../model/project.ts';
 import type { ExecRequest } from '../model/provider.ts';
+import { quoteWords } from '../ssh/quote.ts';
 import type { Answer } from './health-question.ts';
 
 /** What a machine is asked: by a command in it, by a request to one of its ports, or by nothing but a connection there. */
@@ -82,6 +83,6 @@ export function unhealthy(
       ...answer.output,
       ...(printed.length === 0 ? [] : [`the last lines of ${name}:`, ...printed.map((line) => `  ${line}`)]),
     ],
-    hint: question.by === 'exec' ? `tsv exec ${name} -- ${question.request.argv.join(' ')}` : `tsv logs ${name}`,
+    hint: question.by === 'exec' ? `tsv exec ${name} -- ${quoteWords(question.request.argv)}` : `tsv logs ${name}`,
   });
 }

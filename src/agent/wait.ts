@@ -63,7 +63,10 @@ async function waitForOne(
       else if (await isOver(machine, look, options, change, signal)) return { machine, met, is };
     } else if (met) return { machine, met, is };
     else if (condition === 'stopped' || condition === 'completed') await change;
-    else if (look.record?.ready !== true && look.record?.spec.oneshot !== true) {
+    else if (look.record?.paused === true) {
+      if (!options.busy()) return { machine, met, is };
+      await change;
+    } else if (look.record?.ready !== true && look.record?.spec.oneshot !== true) {
       if (options.busy()) await change;
       else await options.reach(machine, signal);
     } else {
@@ -71,10 +74,11 @@ async function waitForOne(
         await options.untilHealthy(machine, signal);
       } catch (error) {
         if (signal.aborted) throw error;
-        const { observed } = options.look(machine);
+        const now = options.look(machine);
         const { message, details } = toTsvError(error);
-        if (observed.state === 'running')
-          return { machine, met: false, is: [message, ...details.slice(0, 1)].join(': ') };
+        const why = message.replace(`${machine} is not healthy: `, '');
+        if (now.observed.state === 'running')
+          return { machine, met: false, is: [stateWords(now), why, ...details.slice(0, 1)].join(': ') };
       }
     }
   }

@@ -19,6 +19,10 @@ export interface Look {
   readonly observed: Observed;
 }
 
+/** A one-shot machine is not waited for until it can be reached. */
+const isReached = (record: MachineState | undefined): boolean =>
+  record?.ready === true || record?.spec.oneshot === true;
+
 export function isMet(condition: Condition, { record, observed }: Look): boolean {
   switch (condition) {
     case 'stopped':
@@ -26,9 +30,9 @@ export function isMet(condition: Condition, { record, observed }: Look): boolean
     case 'completed':
       return observed.state === 'stopped' && observed.ended !== undefined && hasSucceeded(observed.ended);
     case 'running':
-      return observed.state === 'running' && (record?.ready === true || record?.spec.oneshot === true);
+      return observed.state === 'running' && record?.paused !== true && isReached(record);
     case 'healthy':
-      return observed.state === 'running' && record?.ready === true && record.health?.status === 'healthy';
+      return isMet('running', { record, observed }) && record?.health?.status === 'healthy';
   }
 }
 
@@ -43,7 +47,8 @@ export function stateWords({ record, observed }: Look): string {
       if (record !== undefined && isCompleted(record.spec, observed)) return 'completed';
       return observed.ended === undefined ? 'stopped' : `stopped (${endingWords(observed.ended)})`;
     case 'running':
-      if (record?.ready !== true && record?.spec.oneshot !== true) return 'starting';
-      return record.health === undefined ? 'running' : `running (${record.health.status})`;
+      if (record?.paused === true) return 'paused';
+      if (!isReached(record)) return 'starting';
+      return record?.health === undefined ? 'running' : `running (${record.health.status})`;
   }
 }

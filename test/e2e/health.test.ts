@@ -108,7 +108,7 @@ describe('health', () => {
     const bad = await project.tsv('wait web healthy');
     expect([bad.code, bad.stderr]).toEqual([
       1,
-      'web is not healthy: web is not healthy: GET /ready at port 8000 failed 3 times: HTTP status 404\n',
+      'web is not healthy: running (unhealthy): GET /ready at port 8000 failed 3 times: HTTP status 404\n',
     ]);
     await project.ok('exec web -- touch /srv/ready');
     await project.ok('wait web healthy');

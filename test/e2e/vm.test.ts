@@ -17,6 +17,7 @@ machines:
     disks: [{ name: data, size: 16M }]
     networks: [default, { name: backend, address: 10.99.9.10 }]
     forwards: ["\${PORT}:8000"]
+    healthcheck: { http: { port: 8000 }, every: 500ms }
     provision:
       - { name: disk, shell: { inline: "mkfs.ext4 -q /dev/disk/by-id/virtio-data && mount /dev/disk/by-id/virtio-data /mnt && echo kept >/mnt/kept && umount /mnt" } }
       - { file: { source: conf/server, destination: /usr/local/bin/server, mode: "0755" } }
@@ -52,6 +53,18 @@ describe('a virtual machine beside a container', () => {
     ]);
     expect(machines[0]?.accel).toMatch(/^(kvm|tcg)$/);
     expect((await project().ok('up')).code).toBe(0);
+  });
+
+  test('is asked for its health by a request and, when the Tsfile wants that, by a program in it', async () => {
+    const health = async () => (await project().status()).machines[0]?.health;
+    expect(await health()).toMatchObject({ status: 'healthy' });
+    const check = (text: string) => project().edit((all) => all.replace(/healthcheck: .*/, `healthcheck: ${text}`));
+    check('{ exec: "echo not yet; exit 3", every: 500ms, retries: 2 }');
+    expect((await project().tsv('up')).stderr).toContain('vm is not healthy');
+    expect(await health()).toMatchObject({ status: 'unhealthy', reason: 'exit code 3\nnot yet' });
+    check('{ exec: [test, -x, /usr/local/bin/server], timeout: 20s }');
+    await project().ok('up');
+    expect(await health()).toMatchObject({ status: 'healthy' });
   });
 
   test('runs commands with their exit codes, output and input', async () => {

@@ -148,11 +148,12 @@ describe('waiting for machines', () => {
     const world = new World();
     world.set('db', alive, { ready: true });
     world.health = async () => {
-      throw new TsvError('TSV_UNHEALTHY', 'db is not healthy', { details: ['exit code 7'] });
+      world.set('db', alive, { ready: true, health: { status: 'unhealthy', since: '' } });
+      throw new TsvError('TSV_UNHEALTHY', 'db is not healthy: x failed once', { details: ['exit code 7', 'more'] });
     };
     const bad = world.wait('db', 'healthy');
     await bad.waiting;
-    expect(bad.result()).toEqual(['db unmet: db is not healthy: exit code 7']);
+    expect(bad.result()).toEqual(['db unmet: running (unhealthy): x failed once: exit code 7']);
 
     world.restarting.add('db');
     world.health = async () => {
@@ -167,6 +168,21 @@ describe('waiting for machines', () => {
     world.set('db', alive, { ready: true });
     await good.waiting;
     expect(good.result()).toEqual(['db met: running (healthy)']);
+  });
+
+  test('is over at once for a machine that is paused, unless it is to end', async () => {
+    const world = new World();
+    world.set('a', alive, { ready: true, paused: true, health: { status: 'healthy', since: '' } });
+    for (const condition of ['running', 'healthy'] as const) {
+      const { waiting, result } = world.wait('a', condition);
+      await waiting;
+      expect(result()).toEqual(['a unmet: paused']);
+    }
+    const { waiting, result } = world.wait('a', 'stopped');
+    await settle();
+    expect(result()).toBeUndefined();
+    world.set('a', stopped);
+    await waiting;
   });
 
   test('for longer than it may tells what they are', async () => {

@@ -208,7 +208,7 @@ describe('a hostile archive', () => {
     const { dir, at, unpack } = lab();
     mkdirSync(at('to'));
     const archive = rawTar(
-      { path: 'd/', type: '5' },
+      { path: 'd/', type: '5', mode: 0o755 },
       { path: 'd/up', type: '2', target: '../../../..' },
       file({ path: 'd/up/outside' }),
       { path: 'd/abs', type: '2', target: join(dir, 'outside') },
@@ -222,7 +222,7 @@ describe('a hostile archive', () => {
 
   test('gives nobody a program of set-user-ID, and no device', () => {
     const { at, notes, unpack } = lab();
-    const archive = rawTar({ path: 'd/', type: '5' }, file({ path: 'd/su', mode: 0o6755 }), {
+    const archive = rawTar({ path: 'd/', type: '5', mode: 0o755 }, file({ path: 'd/su', mode: 0o6755 }), {
       path: 'd/disk',
       type: '4',
     });

@@ -284,18 +284,22 @@ export class Engine {
   private async start(name: string, context: ActionContext): Promise<void> {
     this.supervisor.forget(name);
     return this.supervisor.inTurn(name, async () => {
-      await this.updateMachine(name, ({ restarts: _, ...record }) => record);
-      await this.launch(name, context);
+      await this.launch(name, context, ({ restarts: _, ...record }) => record);
       this.supervisor.watch(name);
     });
   }
 
-  private async launch(name: string, context: ActionContext): Promise<void> {
+  /** @param change to the record, with what the start itself changes of it */
+  private async launch(
+    name: string,
+    context: ActionContext,
+    change: (record: MachineState) => MachineState = (record) => record,
+  ): Promise<void> {
     const { sandbox, store } = this.options;
     const machine =
       context.project?.machines.find((candidate) => candidate.name === name) ?? recordOf(this.state, name).spec;
     await store.update((state) => {
-      const record = recordOf(state, name);
+      const record = change(recordOf(state, name));
       return {
         ...state,
         machines: {

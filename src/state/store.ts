@@ -138,25 +138,30 @@ export function removeLeftovers(projectDir: string): void {
 /**
  * The state in memory with its file kept in step. `update` changes the memory at once, in the order of the calls,
  * and resolves when a file that has the change is durable; changes that come while a write is under way share the
- * next one. When a write fails its callers learn it, the memory keeps the truth, and the next write has it all.
+ * next one, and what is in the file already is not written again. When a write fails its callers learn it, the memory keeps
+ * the truth, and the next write has it all.
  */
 export class StateStore {
   readonly #projectDir: string;
   #current: State;
+  /** What the file has, as {@link contentOf}; undefined: there is none. */
+  #written: string | undefined;
   /** The write that has not begun yet, shared by all changes until it does. */
   #pending: Promise<State> | undefined;
   /** Settles when the last enqueued write has; never rejects. */
   #tail: Promise<unknown> = Promise.resolve();
 
-  private constructor(projectDir: string, current: State) {
+  private constructor(projectDir: string, current: State, written: State | undefined) {
     this.#projectDir = projectDir;
     this.#current = current;
+    this.#written = written === undefined ? undefined : contentOf(written);
   }
 
   /** Reads the state, or takes `initial` (not written yet), and removes a killed writer's leftovers. */
   static open(projectDir: string, initial: () => State = () => newState(projectDir)): StateStore {
     removeLeftovers(projectDir);
-    return new StateStore(projectDir, readState(projectDir) ?? initial());
+    const written = readState(projectDir);
+    return new StateStore(projectDir, written ?? initial(), written);
   }
 
   get current(): State {
@@ -178,11 +183,17 @@ export class StateStore {
   #enqueue(): Promise<State> {
     const write = this.#tail.then(async () => {
       this.#pending = undefined;
+      const content = contentOf(this.#current);
+      if (content === this.#written) return this.#current;
       const written = await writeState(this.#projectDir, this.#current);
       this.#current = { ...this.#current, serial: written.serial };
+      this.#written = content;
       return written;
     });
     this.#tail = write.catch(() => {}); // reported through `write` itself
     return write;
   }
 }
+
+/** All but the serial, which every write changes. */
+const contentOf = ({ serial: _, ...content }: State): string => JSON.stringify(content);

@@ -210,6 +210,17 @@ describe('StateStore', () => {
     expect(store.current.serial).toBeLessThan(50);
   });
 
+  test('does not write again what the file has already, neither in its own time nor in another one', async () => {
+    const store = StateStore.open(dir);
+    await store.update((state) => ({ ...state, projectName: 'one' }));
+    const { ino } = statSync(file);
+    await store.update((state) => ({ ...state, projectName: 'one' }));
+    await StateStore.open(dir).update((state) => ({ ...state }));
+    expect(statSync(file).ino).toBe(ino);
+    await store.update((state) => ({ ...state, projectName: 'two' }));
+    expect(readState(dir)).toMatchObject({ projectName: 'two', serial: 2 });
+  });
+
   test('resolves an update only when a file with its change is there', async () => {
     const store = StateStore.open(dir);
     const first = store.update((state) => ({ ...state, projectName: 'one' })).then(() => readState(dir)?.projectName);

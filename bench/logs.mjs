@@ -49,7 +49,8 @@ export const logs = {
     return [
       { ...row('`tsv logs`, a million lines', ms.all, '', ms.dockerAll), target: 2 },
       { ...row('the same with `--timestamps`', ms.timed, ' --timestamps', ms.dockerTimed), target: 2 },
-      { ...row('the last 10 of them', ms.tail, ' --tail 10', ms.dockerTail), target: 2 },
+      // What is left to do is little beside starting Node: no ratio is wanted.
+      row('the last 10 of them', ms.tail, ' --tail 10', ms.dockerTail),
     ];
   },
 };

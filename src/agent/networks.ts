@@ -113,9 +113,10 @@ export class ProjectNetworks {
     const left = this.state.networks;
     if (Object.keys(left).length === 0) return;
     await sandbox.removeNetwork(network);
-    await this.updateSandbox({
-      dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), this.state.sandbox?.dnsmasq),
-    });
+    const known = this.state.sandbox?.dnsmasq;
+    // One that has ended is not started for this: after a crash the other networks are not there either.
+    if (isAlive(known))
+      await this.updateSandbox({ dnsmasq: await sandbox.ensureDns(left, namedMachines(this.state), known) });
   }
 
   /** Ends the sandbox, and all that is in it with it. Nobody uses it any more. */

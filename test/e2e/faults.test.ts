@@ -98,10 +98,13 @@ describe('when something dies', () => {
     expect((await project.ok('exec a -- getent ahostsv4 b')).stdout).toContain('b');
   });
 
-  test('all of it killed at once: destroy removes everything', async () => {
-    const project = fixture({ 'Tsfile.yaml': two });
+  test.each([1, 2])('all of it killed at once, with %i network: destroy removes everything', async (count) => {
+    const second = count === 2 ? two.replace('networks: {', 'networks: { backend: { mode: isolated },') : two;
+    const project = fixture({ 'Tsfile.yaml': second });
     await project.ok('up');
-    const pids = [project.agentPid() ?? 0, project.machinePid('a'), project.machinePid('b'), project.holderPid()];
+    const { holder, dnsmasq } = project.state()?.sandbox ?? {};
+    const machines = [project.machinePid('a'), project.machinePid('b')];
+    const pids = [project.agentPid() ?? 0, ...machines, holder?.pid ?? 0, dnsmasq?.pid ?? 0];
     await Promise.all(pids.map((pid) => killNow(pid)));
     await project.ok('destroy -f');
     await project.expectNothingLeft();

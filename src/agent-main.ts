@@ -3,7 +3,15 @@ import { AgentServer } from './agent/server.ts';
 import type { AgentConfig } from './agent/start.ts';
 import { createAgent } from './app/context.ts';
 import { TsvError, toTsvError } from './model/errors.ts';
-import { clearHolder, lockedError, openLockFile, readHolder, writeHolder } from './state/lock.ts';
+import {
+  clearHolder,
+  idleName,
+  leavingName,
+  lockedError,
+  openLockFile,
+  readHolder,
+  writeHolder,
+} from './state/lock.ts';
 import { projectPaths } from './state/paths.ts';
 import { signalProcess, waitExit } from './sys/children.ts';
 import { exitAtOnce } from './sys/exit.ts';
@@ -12,9 +20,6 @@ import { isAlive, processRef } from './sys/process.ts';
 
 /** The agent's process: one per running project, started by the first command that needs it, gone with the last machine. */
 const readyFd = 3;
-
-/** What an agent is called in the lock while it goes: its successor waits for it. */
-const leavingName = 'leaving';
 
 /** Locks the project for the life of this process. @throws TSV_LOCKED */
 async function takeProject(projectDir: string): Promise<void> {
@@ -42,7 +47,7 @@ async function main(): Promise<void> {
   const note = (command: string, since: string) =>
     writeHolder(config.projectDir, { pid: process.pid, startTime: self.startTime, command, since });
   const since = new Date().toISOString();
-  note('agent', since);
+  note(idleName, since);
 
   const { store, engine, service, socketPath, close } = createAgent(config);
   const known = store.current.sandbox;
@@ -81,7 +86,7 @@ async function main(): Promise<void> {
   };
   engine.onSandboxGone = retire;
   server.onCommand = (running) => {
-    if (!server.isRetired) note(running?.command ?? 'agent', running?.since ?? since);
+    if (!server.isRetired) note(running?.command ?? idleName, running?.since ?? since);
   };
   await engine.adopt((text) => console.error(text));
   mkdirSync(config.runDir, { recursive: true, mode: 0o700 }); // our predecessor may have removed it when it left

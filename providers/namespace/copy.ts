@@ -4,8 +4,8 @@ import type { CopyJob } from '../../src/copy/types.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import type { ExecResult, ExecSession } from '../../src/model/provider.ts';
 import { O } from '../../src/sys/flags.ts';
+import { type IdRange, idOutside } from '../../src/sys/id-range.ts';
 import { signalNumber } from '../../src/sys/signals.ts';
-import type { IdRange } from '../../src/sys/userns.ts';
 
 /** How files of containers are copied on this host. */
 export interface Copier {
@@ -66,7 +66,7 @@ const rights = '-all,+chown,+dac_override,+fowner,+fsetid,+setfcap';
 
 /** setpriv(1). What is made belongs to the container's root; it may give files away, and open those of others in there. */
 function become({ rooted, uids, gids }: Copier): readonly string[] {
-  const id = (ranges: readonly IdRange[]): string => String(ranges.find(({ inside }) => inside === 0)?.outside ?? 0);
+  const id = (ranges: readonly IdRange[]): string => String(idOutside(ranges, 0) ?? 0);
   const user = [
     '--reuid',
     id(uids),

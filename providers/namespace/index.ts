@@ -37,6 +37,7 @@ import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
+import { idOutside } from '../../src/sys/id-range.ts';
 import type { Keeper } from '../../src/sys/keeper.ts';
 import { keeperOf } from '../../src/sys/keeper-of.ts';
 import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
@@ -75,10 +76,11 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
   // A rooted agent sees host ids; a user's agent lives inside the sandbox's user namespace and sees the mapped ones.
   // In the same pieces as there: a range of ids must not span two of its parent's (user_namespaces(7)).
   const ids = map.rooted ? map.uids : map.uids.map(({ inside, count }) => ({ inside, outside: inside, count }));
-  const idOutside = (id: number): number => {
-    const range = ids.find(({ inside, count }) => id >= inside && id < inside + count);
-    if (range === undefined) throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
-    return range.outside + id - range.inside;
+  const ownerOf = (id: number): number => {
+    const outside = idOutside(ids, id);
+    if (outside === undefined)
+      throw new TsvError('TSV_UNSUPPORTED', `id ${id} is outside the ids that a container has`);
+    return outside;
   };
   /** By a machine's folder: the end of its keeper. */
   const keepers = new Map<string, Promise<unknown>>();
@@ -224,7 +226,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       for (const name of ['upper', 'work', 'rootfs']) {
         const folder = join(context.dir, name);
         mkdirSync(folder, { recursive: true, mode: 0o755 });
-        chownSync(folder, idOutside(0), idOutside(0));
+        chownSync(folder, ownerOf(0), ownerOf(0));
       }
       const identityDir = join(context.dir, 'identity');
       const identity = ensureIdentity(identityDir, `tsv ${context.projectName}/${context.machine.name}`);
@@ -261,7 +263,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const upper = join(dir, 'upper');
       const volumes = volumesOf(context);
       // An overlay without a place to write to needs two layers.
-      await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, idOutside(0));
+      await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, ownerOf(0));
       signal.throwIfAborted();
       const config = configOf(context);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });

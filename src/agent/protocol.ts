@@ -1,4 +1,4 @@
-import type { ErrorData } from '../model/errors.ts';
+import { type ErrorData, TsvError } from '../model/errors.ts';
 import type { TsvEvent } from '../model/events.ts';
 import type { Plan } from '../model/plan.ts';
 import type { Forward, Project } from '../model/project.ts';
@@ -131,7 +131,7 @@ export type FrameType = (typeof frame)[keyof typeof frame];
 export type { ExecRequest, ExecResult };
 
 export function encodeFrame(type: FrameType, content: Buffer | string = ''): Buffer {
-  const body = Buffer.from(content as string);
+  const body = typeof content === 'string' ? Buffer.from(content) : content;
   const head = Buffer.alloc(5);
   head.writeUInt8(type, 0);
   head.writeUInt32BE(body.length, 1);
@@ -166,6 +166,21 @@ export function frameReader(onFrame: (type: number, content: Buffer) => void): (
     chunks = data.length === 0 ? [] : [data];
     length = data.length;
   };
+}
+
+/** Feeds on what comes for a command or a copy, and calls back with copies: the chunks' memory is used again. */
+export function replyReader(on: {
+  stdout(content: Buffer): void;
+  stderr(content: Buffer): void;
+  exit(result: ExecResult): void;
+  error(error: TsvError): void;
+}): (chunk: Buffer) => void {
+  return frameReader((type, content) => {
+    if (type === frame.stdout) on.stdout(Buffer.from(content));
+    else if (type === frame.stderr) on.stderr(Buffer.from(content));
+    else if (type === frame.exit) on.exit(JSON.parse(content.toString('utf8')) as ExecResult);
+    else if (type === frame.error) on.error(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
+  });
 }
 
 /** Feeds on chunks, calls back with lines; returns what follows once `stop` was called from a line. */

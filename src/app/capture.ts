@@ -1,7 +1,6 @@
 import { openStream } from '../agent/client.ts';
-import { encodeFrame, frame, frameReader } from '../agent/protocol.ts';
-import { type ErrorData, TsvError } from '../model/errors.ts';
-import type { ExecResult } from '../model/provider.ts';
+import { encodeFrame, frame, replyReader } from '../agent/protocol.ts';
+import { TsvError } from '../model/errors.ts';
 import { machineAgent } from './machine.ts';
 import type { Place } from './place.ts';
 
@@ -31,21 +30,20 @@ export async function captureInMachine(
   socket.write(encodeFrame(frame.eof));
   try {
     return await new Promise<Captured>((resolve, reject) => {
-      const outputs = { [frame.stdout]: [] as Buffer[], [frame.stderr]: [] as Buffer[] };
+      const stdout: Buffer[] = [];
+      const stderr: Buffer[] = [];
       let bytes = 0;
-      const read = frameReader((type, content) => {
-        if (type === frame.stdout || type === frame.stderr) {
-          outputs[type].push(Buffer.from(content));
-          bytes += content.length;
-          if (bytes > outputLimitBytes) reject(new TsvError('TSV_SSH', `${machine}: ${argv[0]} prints too much`));
-        } else if (type === frame.exit) {
-          const { code } = JSON.parse(content.toString('utf8')) as ExecResult;
-          const text = (kind: typeof frame.stdout | typeof frame.stderr) =>
-            Buffer.concat(outputs[kind]).toString('utf8');
-          resolve({ code, stdout: text(frame.stdout), stderr: text(frame.stderr) });
-        } else if (type === frame.error) {
-          reject(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
-        }
+      const keep = (output: Buffer[], content: Buffer) => {
+        output.push(content);
+        bytes += content.length;
+        if (bytes > outputLimitBytes) reject(new TsvError('TSV_SSH', `${machine}: ${argv[0]} prints too much`));
+      };
+      const text = (output: readonly Buffer[]) => Buffer.concat(output).toString('utf8');
+      const read = replyReader({
+        stdout: (content) => keep(stdout, content),
+        stderr: (content) => keep(stderr, content),
+        exit: ({ code }) => resolve({ code, stdout: text(stdout), stderr: text(stderr) }),
+        error: reject,
       });
       socket.on('close', () =>
         reject(new TsvError('TSV_SSH', `the connection to ${machine} is gone`, { hint: 'tsv status' })),

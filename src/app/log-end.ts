@@ -1,7 +1,7 @@
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { MachineState, ProcessRef } from '../model/state.ts';
 import { readEvents } from '../state/events.ts';
-import { type LockHolder, readHolder } from '../state/lock.ts';
+import { isCommand, readHolder } from '../state/lock.ts';
 import { readState } from '../state/store.ts';
 import { keeperOf } from '../sys/keeper-of.ts';
 import { isAlive, processRef } from '../sys/process.ts';
@@ -76,7 +76,7 @@ export class LogEnd {
       if (mayPrint({ record, alive: alive.length > 0, agent: agent !== undefined, last })) over = false;
     }
     // What a command has begun it brings to an end: `tsv reload` starts again what it stops.
-    return { over: over && !isUnderWay(holder), processes };
+    return { over: over && !(holder !== undefined && isCommand(holder)), processes };
   }
 
   /** The machine's process and the one that reads what it prints, which ends when everything is written down. */
@@ -96,6 +96,3 @@ export class LogEnd {
     )?.event;
   }
 }
-
-const isUnderWay = (holder: LockHolder | undefined): boolean =>
-  holder !== undefined && holder.command !== 'agent' && holder.command !== 'leaving';

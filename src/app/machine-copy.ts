@@ -1,9 +1,8 @@
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import { openStream } from '../agent/client.ts';
-import { type Call, encodeFrame, frame, frameReader } from '../agent/protocol.ts';
-import { type ErrorData, TsvError } from '../model/errors.ts';
-import type { ExecResult } from '../model/provider.ts';
+import { type Call, encodeFrame, frame, replyReader } from '../agent/protocol.ts';
+import { TsvError } from '../model/errors.ts';
 import { machineAgent } from './machine.ts';
 import type { Place } from './place.ts';
 
@@ -32,22 +31,22 @@ export class MachineCopy {
     this.output = output;
     let said = '';
     this.done = new Promise((resolve, reject) => {
-      const read = frameReader((type, content) => {
-        if (type === frame.stdout) {
-          if (output.write(Buffer.from(content))) return;
+      const read = replyReader({
+        stdout: (content) => {
+          if (output.write(content)) return;
           socket.pause();
           output.once('drain', () => socket.resume());
-        } else if (type === frame.stderr) {
+        },
+        stderr: (content) => {
           said = (said + content.toString('utf8')).slice(0, wordsBytes);
-        } else if (type === frame.exit) {
-          const { code } = JSON.parse(content.toString('utf8')) as ExecResult;
+        },
+        exit: ({ code }) => {
           const lines = said.split('\n').filter((line) => line !== '');
           if (code === 0) resolve(lines);
           else reject(copyFailed(machine, lines, code));
           output.end();
-        } else if (type === frame.error) {
-          reject(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
-        }
+        },
+        error: reject,
       });
       socket.on('data', read);
       socket.on('end', () => socket.destroy());

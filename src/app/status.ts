@@ -1,7 +1,7 @@
 import { endingWords, isCompleted } from '../model/ending.ts';
 import type { MachineKind } from '../model/project.ts';
 import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
-import { type LockHolder, readHolder } from '../state/lock.ts';
+import { isCommand, readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
 import { findProjectDir, forwardText, load, noteOf, type Place, readTsfileNote, type TsfileNote } from './place.ts';
@@ -79,8 +79,6 @@ export async function projectStatus(place: Place): Promise<ProjectStatus> {
       : {}),
   };
 }
-
-const isCommand = (holder: LockHolder): boolean => holder.command !== 'agent' && holder.command !== 'leaving';
 
 async function wanted(place: Place): Promise<TsfileNote | undefined> {
   try {

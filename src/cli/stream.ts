@@ -1,10 +1,9 @@
 import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { openStream } from '../agent/client.ts';
-import { encodeFrame, frame, frameReader } from '../agent/protocol.ts';
+import { encodeFrame, frame, replyReader } from '../agent/protocol.ts';
 import { machineAgent } from '../app/machine.ts';
-import { type ErrorData, TsvError } from '../model/errors.ts';
-import type { ExecResult } from '../model/provider.ts';
+import { TsvError } from '../model/errors.ts';
 import type { Session } from './program.ts';
 
 export interface RunInMachine {
@@ -42,17 +41,16 @@ export async function runInMachine(session: Session, name: string, options: RunI
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
     }
     return await new Promise<number>((resolve, reject) => {
-      const read = frameReader((type, content) => {
-        if (type === frame.stdout || type === frame.stderr) {
-          const out = type === frame.stdout ? session.stdout : session.stderr;
-          if (out.write(Buffer.from(content))) return;
-          socket.pause();
-          out.once('drain', () => socket.resume());
-        } else if (type === frame.exit) {
-          resolve((JSON.parse(content.toString('utf8')) as ExecResult).code);
-        } else if (type === frame.error) {
-          reject(TsvError.fromJSON(JSON.parse(content.toString('utf8')) as ErrorData));
-        }
+      const print = (out: NodeJS.WriteStream, content: Buffer) => {
+        if (out.write(content)) return;
+        socket.pause();
+        out.once('drain', () => socket.resume());
+      };
+      const read = replyReader({
+        stdout: (content) => print(session.stdout, content),
+        stderr: (content) => print(session.stderr, content),
+        exit: ({ code }) => resolve(code),
+        error: reject,
       });
       socket.on('end', () => socket.destroy());
       socket.on('close', () =>

@@ -1,5 +1,5 @@
 import type { PackRequest, UnpackRequest } from '../model/provider.ts';
-import type { IdRange } from '../sys/userns.ts';
+import { type IdRange, idOutside } from '../sys/id-range.ts';
 
 /** What the process that copies (copy-main.ts) is told. Its descriptor 3 is what stands for the root of all files. */
 export type CopyJob = { readonly uids: readonly IdRange[]; readonly gids: readonly IdRange[] } & (
@@ -22,10 +22,7 @@ export const mappedIds = (maps: { readonly uids: readonly IdRange[]; readonly gi
     const range = maps[`${kind}s`].find(({ outside, count }) => id >= outside && id < outside + count);
     return range === undefined ? nobody : range.inside + id - range.outside;
   },
-  outside: (kind, id) => {
-    const range = maps[`${kind}s`].find(({ inside, count }) => id >= inside && id < inside + count);
-    return range === undefined ? undefined : range.outside + id - range.inside;
-  },
+  outside: (kind, id) => idOutside(maps[`${kind}s`], id),
 });
 
 export const sameIds: Ids = { inside: (_, id) => id, outside: (_, id) => id };

@@ -19,7 +19,7 @@ import { O } from '../sys/flags.ts';
 import { type TarEntry, type TarEvents, TarReader } from '../tar/reader.ts';
 import { type Destination, findDestination } from './destination.ts';
 import { check, copyError, copyFailure, type Notes } from './failures.ts';
-import { OpenFolders } from './open-folders.ts';
+import { Folders } from './folders.ts';
 import type { CopyPath } from './path.ts';
 import type { Ids } from './types.ts';
 
@@ -57,7 +57,7 @@ export class Unpacker implements TarEvents {
   bytes = 0;
   private readonly options: UnpackOptions;
   private readonly to: Destination;
-  private readonly folders: OpenFolders;
+  private readonly folders: Folders;
   private readonly reader = new TarReader(this);
   private readonly token = randomBytes(6).toString('hex');
   private count = 0;
@@ -69,7 +69,7 @@ export class Unpacker implements TarEvents {
   constructor(options: UnpackOptions) {
     this.options = options;
     this.to = findDestination(options.root, options.path, options.source);
-    this.folders = new OpenFolders(this.to.folder);
+    this.folders = new Folders(this.to.folder);
   }
 
   /** @throws TSV_COPY; `close` is still to be called */

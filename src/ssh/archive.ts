@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell's own variables
-import { posix } from 'node:path';
+import { copyPath } from '../copy/path.ts';
 import type { PackRequest, UnpackRequest } from '../model/provider.ts';
 
 /*
@@ -25,10 +25,8 @@ exit $c`;
 
 /** The arguments of a shell that prints an archive. */
 export function packCommand({ path, follow }: PackRequest): string[] {
-  const full = posix.resolve('/', text(path));
-  const isContent = /(?:^|\/)\.$/.test(path) || full === '/';
-  const isFolder = isContent || path.endsWith('/') || path.endsWith('/..');
-  const [folder, name] = isContent ? [full, '.'] : [posix.dirname(full), posix.basename(full)];
+  const { full, parent, name: base, isFolder, isContent } = copyPath(text(path));
+  const [folder, name] = isContent ? [full, '.'] : [parent, base];
   const kind = isContent ? 'content' : isFolder ? 'folder' : 'any';
   return ['sh', '-c', packScript, 'sh', folder, name, kind, !isContent && (follow || isFolder) ? 'yes' : 'no'];
 }
@@ -73,8 +71,7 @@ else mv -f "$from" "$goal"; fi`;
 
 /** The arguments of a shell that reads an archive. */
 export function unpackCommand({ path, source, owners }: UnpackRequest): string[] {
-  const full = posix.resolve('/', text(path));
-  const isFolder = /(?:^|\/)\.{0,2}$/.test(path);
+  const { full, isFolder } = copyPath(text(path));
   const given = source === undefined ? ['', 'no', ''] : [text(source.name), yes(source.folder), text(source.as)];
   return ['sh', '-c', unpackScript, 'sh', full, ...given, yes(isFolder), owners ? '--numeric-owner' : '-o'];
 }

@@ -18,6 +18,13 @@ export interface LockHolder {
   readonly since: string;
 }
 
+/** What an agent without a command is called, and one that goes: its successor waits for it. */
+export const idleName = 'agent';
+export const leavingName = 'leaving';
+
+/** Whether a command is under way; else it is an agent that waits for one, or goes. */
+export const isCommand = ({ command }: LockHolder): boolean => command !== idleName && command !== leavingName;
+
 const holderCheck = object<LockHolder>(
   { pid: wholeFrom(1), startTime: matching(/^[0-9]+$/, 'a number'), command: text, since: text },
   {},

@@ -4,15 +4,9 @@ import { userInfo } from 'node:os';
 import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { mustRun } from './command.ts';
+import type { IdRange } from './id-range.ts';
 import { processRef } from './process.ts';
 import { writeProc } from './procfs.ts';
-
-/** A line of user_namespaces(7)'s uid_map: ids `inside`..+count are `outside`..+count on the host. */
-export interface IdRange {
-  readonly inside: number;
-  readonly outside: number;
-  readonly count: number;
-}
 
 /** How ids of the sandbox map to the host's. Id 0 inside is never 0 outside. */
 export interface UserMap {

@@ -1,15 +1,12 @@
-import { closeSync } from 'node:fs';
 import { chownAt, mkdirAt, openAt, openInRoot } from '../../sys/files.ts';
 import { O } from '../../sys/flags.ts';
+import { OpenFolders } from '../../sys/open-folders.ts';
 import { check } from './failures.ts';
 import { refused } from './names.ts';
 
 const ENOENT = 2;
 const ENOTDIR = 20;
 const ELOOP = 40;
-
-/** Folders that are kept open: an archive's entries come folder by folder. */
-const openFolders = 64;
 
 /**
  * Descriptors of folders below a root. A path is resolved by the kernel as if that were the root of all files, so it
@@ -18,8 +15,7 @@ const openFolders = 64;
 export class Folders {
   /** How many were made because they were missing. */
   made = 0;
-  /** By path, the one that was used last at the end. */
-  private readonly open = new Map<string, number>();
+  private readonly open = new OpenFolders();
   private readonly root: number;
   /** Who owns what is made: root of the sandbox. */
   private readonly owner: { readonly uid: number; readonly gid: number };
@@ -39,11 +35,7 @@ export class Folders {
     if (parts.length === 0) return this.root;
     const path = parts.join('/');
     const known = this.open.get(path);
-    if (known !== undefined) {
-      this.open.delete(path);
-      this.open.set(path, known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const fd = openInRoot(this.root, path, O.RDONLY | O.DIRECTORY);
     if (fd === -ENOENT) return undefined;
     if (fd === -ENOTDIR) throw refused(path, 'not a folder, and the archive has something in it');
@@ -55,26 +47,12 @@ export class Folders {
 
   /** What was opened may have other names now, or none: paths are resolved anew. All but `inUse` are closed. */
   forget(...inUse: readonly number[]): void {
-    for (const [path, fd] of this.open) {
-      if (inUse.includes(fd)) continue;
-      closeSync(fd);
-      this.open.delete(path);
-    }
+    this.open.forget(...inUse);
   }
 
   /** A folder that was just made or opened by its parent. */
   keep(path: string, fd: number): void {
-    const same = this.open.get(path);
-    if (same !== undefined) closeSync(same);
-    this.open.delete(path);
-    if (this.open.size >= openFolders) {
-      for (const [oldest, old] of this.open) {
-        closeSync(old);
-        this.open.delete(oldest);
-        break;
-      }
-    }
-    this.open.set(path, fd);
+    this.open.keep(path, fd);
   }
 
   private make(parts: readonly string[]): number {

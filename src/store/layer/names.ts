@@ -1,4 +1,5 @@
 import { TsvError } from '../../model/errors.ts';
+import { idOutside } from '../../sys/id-range.ts';
 import type { UserMap } from '../../sys/userns.ts';
 import { printable } from '../../tar/fields.ts';
 
@@ -59,9 +60,8 @@ export function ownersOf(map: UserMap): Owners {
   const translate = (kind: 'uid' | 'gid') => {
     const ranges = kind === 'uid' ? map.uids : map.gids;
     return (id: number, path: string): number => {
-      for (const { inside, outside, count } of ranges) {
-        if (id >= inside && id < inside + count) return map.rooted ? outside + id - inside : id;
-      }
+      const outside = idOutside(ranges, id);
+      if (outside !== undefined) return map.rooted ? outside : id;
       const last = Math.max(...ranges.map(({ inside, count }) => inside + count - 1));
       throw refused(path, `its ${kind} is ${id}, and the sandbox has the ids 0 to ${last}`);
     };

@@ -13,7 +13,7 @@ import {
   writeHolder,
 } from './state/lock.ts';
 import { projectPaths } from './state/paths.ts';
-import { signalProcess, waitExit } from './sys/children.ts';
+import { keepAlive, signalProcess, waitExit } from './sys/children.ts';
 import { exitAtOnce } from './sys/exit.ts';
 import { tryLockExclusive } from './sys/flock.ts';
 import { isAlive, processRef } from './sys/process.ts';
@@ -40,6 +40,8 @@ async function takeProject(projectDir: string): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  // It ends by exitAtOnce alone: the ends of processes, which it waits for, do not keep Node's event loop going.
+  void keepAlive(new Promise<never>(() => {}));
   const config = JSON.parse(readFileSync(0, 'utf8')) as AgentConfig;
   await takeProject(config.projectDir);
   const self = processRef(process.pid);

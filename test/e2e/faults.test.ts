@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { get, killNow } from '../support/cli.ts';
 import { fixture, freePort } from '../support/fixture.ts';
+import { listProcesses, openFiles, readProcess } from '../support/host-processes.ts';
 import { until } from '../support/until.ts';
 
 const two = `
@@ -42,6 +45,41 @@ describe('when something dies', () => {
     await expect(ask()).rejects.toThrow();
     await project.ok('up');
     expect(await ask()).toBe('yes');
+  });
+
+  test('an agent that comes while another still leaves waits for its end', async () => {
+    const project = fixture({ 'Tsfile.yaml': two });
+    await project.ok('up a');
+    await project.ok('halt');
+    await until('the agent has left', () => project.agentPid() === undefined);
+    const leaving = spawn('flock', [join(project.dir, '.ts-vm', 'lock'), 'cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => {
+      leaving.stdin.end();
+    });
+    // What cat gives back tells that the lock is held.
+    leaving.stdin.write('locked\n');
+    await once(leaving.stdout, 'data');
+    const holder = readProcess(leaving.pid ?? 0);
+    const said = {
+      pid: holder?.pid,
+      startTime: holder?.startTime,
+      command: 'leaving',
+      since: new Date().toISOString(),
+    };
+    writeFileSync(join(project.dir, '.ts-vm', 'lock.holder'), JSON.stringify(said));
+    const up = project.start('up a', { input: '' });
+    await until('an agent waits for the other', () =>
+      [...listProcesses().values()].some(
+        ({ pid, environment, command }) =>
+          environment.includes(`TSV_DIR=${project.dir}`) &&
+          command.includes('parts/agent') &&
+          openFiles(pid).includes('anon_inode:[pidfd]'),
+      ),
+    );
+    leaving.stdin.end();
+    expect(await up.result).toMatchObject({ code: 0 });
   });
 
   test('a killed container is told with the signal, and up starts it again with its files', async () => {

@@ -56,6 +56,15 @@ export function readProcess(pid: number): HostProcess | undefined {
 export const tsvId = (process: HostProcess): string | undefined =>
   /(?:^|\0)TSV_ID=([^\0]*)/.exec(process.environment)?.[1];
 
+/** What its descriptors are: paths, or what stands for them, such as `anon_inode:[pidfd]`. */
+export function openFiles(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`));
+  } catch {
+    return []; // gone, or not ours to read
+  }
+}
+
 export function read(file: string): string {
   try {
     return readFileSync(file, 'utf8');

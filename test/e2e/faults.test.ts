@@ -136,9 +136,11 @@ describe('when something dies', () => {
     expect((await project.ok('exec a -- getent ahostsv4 b')).stdout).toContain('b');
   });
 
-  test.each([1, 2])('all of it killed at once, with %i network: destroy removes everything', async (count) => {
-    const second = count === 2 ? two.replace('networks: {', 'networks: { backend: { mode: isolated },') : two;
-    const project = fixture({ 'Tsfile.yaml': second });
+  test.each([1, 2])('all of it killed at once, networks: %i; destroy removes everything', async (count) => {
+    const more = two
+      .replace('networks: {', 'networks: { backend: { mode: isolated },')
+      .replace('a: { image: debian-12', 'a: { image: debian-12, networks: [default, backend]');
+    const project = fixture({ 'Tsfile.yaml': count === 2 ? more : two });
     await project.ok('up');
     const { holder, dnsmasq } = project.state()?.sandbox ?? {};
     const machines = [project.machinePid('a'), project.machinePid('b')];

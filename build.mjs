@@ -91,6 +91,33 @@ const lateChildProcess = {
   },
 };
 
+/** Runs src/docs-main.ts, which needs only the description of the commands. */
+async function writeDocs(what) {
+  const { outputFiles } = await build({
+    ...common,
+    write: false,
+    sourcemap: false,
+    format: 'cjs',
+    outfile: 'docs.cjs',
+    entryPoints: ['src/docs-main.ts'],
+    plugins: [
+      {
+        name: 'handlers-left-out',
+        setup({ onResolve }) {
+          onResolve({ filter: /./ }, ({ kind, path }) =>
+            kind === 'dynamic-import' ? { path, external: true } : undefined,
+          );
+        },
+      },
+    ],
+  });
+  execFileSync(process.execPath, ['-', what], { input: outputFiles[0].text, stdio: ['pipe', 'inherit', 'inherit'] });
+}
+
+if (process.argv[2] === 'docs') {
+  await writeDocs('docs');
+  process.exit();
+}
 rmSync('dist', { recursive: true, force: true });
 // CommonJS: Node starts it in less time than a module.
 const program = {
@@ -147,6 +174,8 @@ writeFileSync(
     .map((name) => `exports.${name} = code.${name};\n`)
     .join('')}`,
 );
+
+await writeDocs('man');
 
 /** A bundle's compiled code, all functions of it, for the Node that builds; another version passes over it. */
 function writeCodeCache(name, start, ...words) {

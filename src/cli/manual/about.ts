@@ -1,0 +1,231 @@
+/** What a page of the manual says besides the command's own help. */
+export interface About {
+  /** How it works, in a few sentences; a paragraph each. */
+  readonly text: readonly string[];
+  /** Exit codes besides 0, 1 and 130. */
+  readonly exit?: Readonly<Record<number, string>>;
+  /** Commands that go with it. */
+  readonly see: readonly string[];
+  /** Of docs/. */
+  readonly page: string;
+}
+
+/** By command. Groups of commands have one page together. */
+export const about: Readonly<Record<string, About>> = {
+  init: {
+    text: [
+      'Writes Tsfile.yaml from a template, with comments, and adds .ts-vm/ to .gitignore. Files that are there are not overwritten.',
+    ],
+    see: ['validate', 'up'],
+    page: 'tsfile',
+  },
+  validate: {
+    text: [
+      'Reads the Tsfile and all that it names on this host, and prints every mistake at once: line, column, the line itself, and what was probably meant. Nothing is made or asked for.',
+    ],
+    see: ['plan'],
+    page: 'tsfile',
+  },
+  plan: {
+    text: [
+      'Compares the Tsfile with the state and with what runs, and prints one line for each thing that up would do, with the reason. Nothing is changed.',
+    ],
+    exit: { 2: 'up would do something' },
+    see: ['up', 'status'],
+    page: 'architecture',
+  },
+  lock: {
+    text: [
+      'Asks the registries which images the names in the Tsfile stand for, and writes their digests into Tsfile.lock. What is in there already stays as it is. up does the same for what is missing.',
+    ],
+    exit: { 2: 'with --check: an image is another one now' },
+    see: ['update', 'up'],
+    page: 'images',
+  },
+  update: {
+    text: [
+      'Writes the images that the names stand for now into Tsfile.lock, in place of those that are there. The machines are made anew by the next up.',
+    ],
+    see: ['lock', 'up'],
+    page: 'images',
+  },
+  up: {
+    text: [
+      'Makes, starts and provisions machines until everything is as the Tsfile says, as many at once as do not depend on each other. What is right already is left alone, so that up can be called again and again; what was interrupted goes on where it was.',
+      'It returns when all machines can be reached, are provisioned and, where they have a check, are healthy. What is no longer in the Tsfile is removed; tsv plan says so before.',
+    ],
+    see: ['plan', 'status', 'halt', 'destroy', 'reload', 'wait'],
+    page: 'living',
+  },
+  reload: {
+    text: [
+      'Stops machines and starts them as the Tsfile has them now. Their disks and files stay, unless what has changed makes a machine anew, as with up; tsv plan says so before.',
+    ],
+    see: ['restart', 'up'],
+    page: 'living',
+  },
+  wait: {
+    text: [
+      'Waits for machines without changing anything. It ends as soon as one of them cannot become by itself what is asked for.',
+    ],
+    see: ['up', 'status'],
+    page: 'living',
+  },
+  provision: {
+    text: [
+      'Runs the provisioning steps of machines that run, one after the other within a machine, and stops a machine’s at the first that fails.',
+    ],
+    see: ['up'],
+    page: 'ssh',
+  },
+  halt: {
+    text: [
+      'Asks machines to stop, dependents first, and ends those that have not stopped in their stop_timeout. Disks, files, addresses and keys stay for the next up. With the last machine the agent and the sandbox go, too.',
+    ],
+    see: ['up', 'destroy', 'kill'],
+    page: 'living',
+  },
+  destroy: {
+    text: [
+      'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes and the folder .ts-vm. What lies in the store stays. It asks first, unless --force is given.',
+    ],
+    see: ['halt', 'up', 'store'],
+    page: 'state',
+  },
+  status: {
+    text: [
+      'Shows the machines of the Tsfile and those that are there: their state, addresses, forwarded ports and finished provisioning steps, and why one is down. It looks at the state and at what runs, and needs no agent.',
+    ],
+    see: ['inspect', 'ls', 'events'],
+    page: 'living',
+  },
+  inspect: {
+    text: ['Prints what is known of machines, whether they run or not. What is not known is not there.'],
+    see: ['status', 'stats'],
+    page: 'living',
+  },
+  ls: {
+    text: [
+      'Shows each project of this user with its machines, its agent, since when it runs, and its folder. Projects are found by what runs and by their state, and so are shown truly after any crash.',
+    ],
+    see: ['status'],
+    page: 'living',
+  },
+  stats: {
+    text: [
+      'Shows a table each second until Ctrl-C. The numbers of a container come from its control groups, or where it has none from its processes; those of a virtual machine are QEMU’s.',
+    ],
+    see: ['top', 'inspect'],
+    page: 'living',
+  },
+  top: {
+    text: [
+      'Shows the processes of a machine by their numbers in it. Those of a container are read on the host; in a virtual machine ps is run.',
+    ],
+    see: ['stats'],
+    page: 'living',
+  },
+  logs: {
+    text: [
+      'Shows the standard output and error of containers and the serial consoles of virtual machines. One machine comes out byte for byte; several are merged by time, each line behind the name of its machine.',
+    ],
+    see: ['events', 'status'],
+    page: 'living',
+  },
+  events: {
+    text: [
+      'Shows what happened to machines: made, started, ready, healthy and not, ended and why, restarted, removed. Kept in the project’s folder, up to a limit.',
+    ],
+    see: ['logs', 'status'],
+    page: 'living',
+  },
+  port: {
+    text: ['Shows where on this host the ports of a machine are reached, for machines that run.'],
+    see: ['status'],
+    page: 'ssh',
+  },
+  ssh: {
+    text: [
+      'Opens a login shell in a machine, with a terminal if there is one here, or gives it a command line and ends with its exit code. Containers are entered without an SSH server.',
+    ],
+    see: ['exec', 'ssh-config', 'cp'],
+    page: 'ssh',
+  },
+  exec: {
+    text: [
+      'Runs a program in a machine, with its arguments as they are, and ends with its exit code. Standard input, output and error are passed through.',
+    ],
+    exit: { 126: 'the program cannot be executed', 127: 'there is no such program' },
+    see: ['ssh', 'cp'],
+    page: 'ssh',
+  },
+  cp: {
+    text: [
+      'Copies between this host and a machine, or between two machines, as a tar archive that nobody has to hold. A copy that fails leaves no half file.',
+    ],
+    see: ['exec', 'ssh-config'],
+    page: 'living',
+  },
+  restart: {
+    text: ['Stops machines and starts them again as they are.'],
+    see: ['reload', 'halt', 'up'],
+    page: 'living',
+  },
+  pause: {
+    text: ['Freezes the processes of containers, and stops the CPUs of virtual machines.'],
+    see: ['unpause'],
+    page: 'living',
+  },
+  unpause: {
+    text: ['Lets machines that pause has stopped go on where they were.'],
+    see: ['pause'],
+    page: 'living',
+  },
+  kill: {
+    text: ['Sends a signal to a container’s first process, or ends a virtual machine.'],
+    see: ['halt', 'restart'],
+    page: 'living',
+  },
+  'ssh-config': {
+    text: [
+      'Prints a section for each machine that OpenSSH understands. The way in is a ProxyCommand that calls tsv, so that no port has to be forwarded.',
+    ],
+    see: ['ssh', 'cp'],
+    page: 'ssh',
+  },
+  oci: {
+    text: [
+      'The runtime that makes tsv’s containers, for bundles of the OCI runtime specification, and as --runtime of Docker and Podman.',
+    ],
+    see: ['exec'],
+    page: 'oci',
+  },
+  box: {
+    text: [
+      'What virtual machines and plain Debian containers are made from. Boxes are built once and shared by all projects.',
+    ],
+    see: ['image', 'store', 'up'],
+    page: 'boxes',
+  },
+  image: {
+    text: [
+      'Images of registries, archives and other programs. up takes those that the Tsfile names by itself. Credentials are those of docker login and podman login.',
+    ],
+    see: ['store', 'lock', 'update'],
+    page: 'images',
+  },
+  store: {
+    text: [
+      'The store holds boxes and images, each once, for all projects of this user. What a project uses is never removed.',
+    ],
+    see: ['image', 'box'],
+    page: 'store',
+  },
+  doctor: {
+    text: [
+      'Looks at the kernel, at the programs that tsv calls and at what this user may do, and prints the command that mends what is missing. Nothing is changed.',
+    ],
+    see: ['up'],
+    page: 'kvm',
+  },
+};

@@ -8,6 +8,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { containers } from './containers.mjs';
+import { copy } from './copy.mjs';
 import { openDocker } from './docker.mjs';
 import { exec } from './exec.mjs';
 import { images } from './images.mjs';
@@ -15,12 +16,13 @@ import { logs } from './logs.mjs';
 import { describeMachine } from './machine.mjs';
 import { manyContainers } from './many.mjs';
 import { oci } from './oci.mjs';
+import { rest } from './rest.mjs';
 import { start } from './start.mjs';
 import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, start, containers, manyContainers, images, logs, vm];
+const all = [status, exec, oci, start, containers, manyContainers, images, logs, copy, rest, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });

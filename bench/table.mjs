@@ -3,7 +3,7 @@ import { summary } from './measure.mjs';
 const heads = ['what', 'tsv', 'beside it', 'takes', 'ratio', 'wanted', 'rounds'];
 
 /**
- * @param {readonly { what: string, unit?: 'MiB', ours: readonly number[], peer: string, theirs?: readonly number[], target?: number }[]} rows
+ * @param {readonly { what: string, unit?: 'MiB' | 'times', ours: readonly number[], peer: string, theirs?: readonly number[], target?: number }[]} rows
  * times in ms, unless another unit is said; without `theirs` the peer was not there
  * @returns a Markdown table that also reads well on a terminal
  */
@@ -17,7 +17,7 @@ export function printTable(rows) {
       print(mine),
       peer,
       other === undefined ? 'not there' : print(other),
-      other === undefined ? '' : (mine.median / other.median).toFixed(2),
+      other === undefined || other.median === 0 ? '' : (mine.median / other.median).toFixed(2),
       target === undefined ? '' : `≤ ${target}`,
       String(mine.count),
     ];

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { Readable, Writable } from 'node:stream';
 import type { CopyJob } from '../../src/copy/types.ts';
 import { TsvError } from '../../src/model/errors.ts';
-import type { ExecResult, ExecSession } from '../../src/model/provider.ts';
+import type { CopySession, ExecResult, Through } from '../../src/model/provider.ts';
 import { O } from '../../src/sys/flags.ts';
 import { type IdRange, idOutside } from '../../src/sys/id-range.ts';
 import { signalNumber } from '../../src/sys/signals.ts';
@@ -25,23 +26,33 @@ export type CopyWork = CopyJob extends infer Job ? (Job extends CopyJob ? Omit<J
 
 /**
  * Starts the process that copies: it reaches the container's files by a descriptor of their root alone, as the container's
- * root, with those rights that files take.
+ * root, with those rights that files take. It ends when its archive does.
  */
-export function startCopy(copier: Copier, root: string, work: CopyWork): ExecSession {
+export function startCopy(copier: Copier, root: string, work: CopyWork, through?: Through): CopySession {
   const { program, uids, gids, label } = copier;
   const [file = '', ...args] = [...become(copier), process.execPath, program];
   const job = JSON.stringify({ ...work, uids, gids });
   const folder = openSync(root, O.PATH | O.DIRECTORY);
+  const opened = [folder];
   try {
+    const archive = through === undefined ? 'pipe' : openFifo(through, work.do === 'pack' ? O.WRONLY : O.RDONLY);
+    if (archive !== 'pipe') opened.push(archive);
     const child = spawn(file, [...args, job], {
       cwd: '/',
       detached: true,
-      stdio: ['pipe', 'pipe', 'pipe', folder],
+      stdio: work.do === 'pack' ? ['ignore', archive, 'pipe', folder] : [archive, 'ignore', 'pipe', folder],
       env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', TSV_ID: label },
     });
-    const { stdin, stdout, stderr } = child;
-    if (stdin === null || stdout === null || stderr === null) throw new TsvError('TSV_INTERNAL', 'a copy has no pipes');
+    const { stderr } = child;
+    if (stderr === null) throw new TsvError('TSV_INTERNAL', 'a copy has no errors');
+    const stdin = child.stdin ?? new Writable({ write: (_chunk, _encoding, done) => done() });
+    const stdout = child.stdout ?? Readable.from([]);
     stdin.on('error', () => {}); // it has ended: its exit code tells
+    // By its archive, not by a signal: it then leaves nothing that is not whole.
+    let end = (): void => {
+      stdin.destroy();
+      stdout.destroy();
+    };
     const exited = new Promise<ExecResult>((resolve, reject) => {
       child.once('error', (cause) => reject(new TsvError('TSV_COPY', `${file} could not be started`, { cause })));
       child.once('close', (code, signal) =>
@@ -49,16 +60,23 @@ export function startCopy(copier: Copier, root: string, work: CopyWork): ExecSes
           signal === null ? { code: code ?? 255 } : { code: 128 + signalNumber(signal), signal: signal.slice(3) },
         ),
       );
+      // The archive's other end is the caller's, who closes it when told so.
+      if (through !== undefined) end = () => reject(new TsvError('TSV_COPY', 'the machine has ended'));
     });
     exited.catch(() => {}); // whoever waits hears of it
-    // By its streams, not by a signal: it then leaves nothing that is not whole.
-    const end = (): void => {
-      stdin.destroy();
-      stdout.destroy();
-    };
-    return { stdin, stdout, stderr, resize: () => {}, signal: end, exited };
+    return { stdin, stdout, stderr, resize: () => {}, signal: () => end(), exited, direct: through !== undefined };
   } finally {
-    closeSync(folder);
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+/** Does not wait for the other end: fifo(7) says that opening for both never does. */
+function openFifo(path: string, flags: number): number {
+  const both = openSync(path, O.RDWR | O.NOFOLLOW);
+  try {
+    return openSync(`/proc/self/fd/${both}`, flags);
+  } finally {
+    closeSync(both);
   }
 }
 

@@ -5,10 +5,12 @@ import { finished } from 'node:stream/promises';
 import { ReadStream } from 'node:tty';
 import { TsvError } from '../../src/model/errors.ts';
 import type {
+  CopySession,
   ExecRequest,
   ExecResult,
   ExecSession,
   PackRequest,
+  Through,
   Transport,
   UnpackRequest,
 } from '../../src/model/provider.ts';
@@ -175,16 +177,16 @@ export class ContainerTransport implements Transport {
     return createReadStream('', { fd });
   }
 
-  async pack(request: PackRequest): Promise<ExecSession> {
-    return this.copy({ do: 'pack', ...request });
+  async pack({ through, ...request }: PackRequest): Promise<CopySession> {
+    return this.copy({ do: 'pack', ...request }, through);
   }
 
-  async unpack(request: UnpackRequest): Promise<ExecSession> {
-    return this.copy({ do: 'unpack', ...request });
+  async unpack({ through, ...request }: UnpackRequest): Promise<CopySession> {
+    return this.copy({ do: 'unpack', ...request }, through);
   }
 
-  private copy(job: CopyWork): ExecSession {
-    const session = startCopy(this.target.copier, `/proc/${this.target.process.pid}/root`, job);
+  private copy(job: CopyWork, through: Through | undefined): CopySession {
+    const session = startCopy(this.target.copier, `/proc/${this.target.process.pid}/root`, job, through);
     // What is mounted there must not outlive the container for long.
     void this.closed.then(() => session.signal('TERM'));
     return session;

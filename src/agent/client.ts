@@ -77,7 +77,11 @@ export const agentGone = () =>
   });
 
 /** Calls for a stream. Resolves with the socket once the agent has said that the stream begins, and what already came. */
-export function openStream(socket: Socket, call: Call, command: string): Promise<{ socket: Socket; rest: Buffer }> {
+export function openStream(
+  socket: Socket,
+  call: Call,
+  command: string,
+): Promise<{ socket: Socket; rest: Buffer; direct: boolean }> {
   return new Promise((resolve, reject) => {
     let rest = Buffer.alloc(0);
     const reader = lineReader(
@@ -88,7 +92,7 @@ export function openStream(socket: Socket, call: Call, command: string): Promise
         socket.pause();
         // The rest of the same chunk is delivered right after this callback.
         queueMicrotask(() => {
-          if ('stream' in answer) resolve({ socket, rest });
+          if ('stream' in answer) resolve({ socket, rest, direct: answer.direct === true });
           else {
             socket.destroy();
             reject('error' in answer ? TsvError.fromJSON(answer.error) : agentGone());

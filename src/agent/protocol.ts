@@ -18,7 +18,7 @@ import type { Condition, Waited } from '../model/waiting.ts';
  *
  * A command that closes its connection has been interrupted.
  */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 export interface Request {
   readonly version: typeof protocolVersion;
@@ -74,7 +74,7 @@ export type Call =
       readonly request: ExecRequest;
       readonly shell?: 'login' | 'command';
     }
-  /** Frames as with exec; input or output is a tar archive. */
+  /** Frames as with exec; input or output is a tar archive, unless that goes through the request's FIFO. */
   | { readonly do: 'pack'; readonly machine: string; readonly request: PackRequest }
   | { readonly do: 'unpack'; readonly machine: string; readonly request: UnpackRequest }
   | { readonly do: 'connect'; readonly machine: string }
@@ -108,7 +108,8 @@ export type Answer =
   | { readonly event: TsvEvent }
   | { readonly result: unknown }
   | { readonly error: ErrorData }
-  | { readonly stream: true };
+  /** `direct`: see {@link CopySession}. */
+  | { readonly stream: true; readonly direct?: boolean };
 
 /** Frames of an exec stream: one byte type, four bytes length (big endian), content. */
 export const frame = {

@@ -110,7 +110,7 @@ export class AgentServer {
         await serveSession(
           socket,
           () => this.service.copy(call),
-          () => send({ stream: true }),
+          ({ direct = false }) => send({ stream: true, direct }),
           takeRest,
         );
       } else if (call.do === 'connect') {

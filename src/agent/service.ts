@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { Forward, Project } from '../model/project.ts';
-import type { ExecRequest, ExecSession, Transport } from '../model/provider.ts';
+import type { CopySession, ExecRequest, ExecSession, Transport } from '../model/provider.ts';
 import type { Waited } from '../model/waiting.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { execute, executionError } from '../plan/execute.ts';
@@ -125,7 +125,7 @@ export class Service {
   }
 
   /** Files of a machine as an archive, or the other way round. */
-  async copy(call: Extract<Call, { do: 'pack' | 'unpack' }>): Promise<ExecSession> {
+  async copy(call: Extract<Call, { do: 'pack' | 'unpack' }>): Promise<CopySession> {
     const transport = await this.options.engine.connect(call.machine, new AbortController().signal);
     return call.do === 'pack' ? transport.pack(call.request) : transport.unpack(call.request);
   }

@@ -8,14 +8,14 @@ import type { Service } from './service.ts';
 type TakeRest = (handler: (rest: Buffer) => void) => void;
 
 /** Couples a client with what it lets run, such as a command in a machine; see protocol.ts for the frames. */
-export async function serveSession(
+export async function serveSession<Session extends ExecSession>(
   socket: Socket,
-  open: () => Promise<ExecSession>,
-  started: () => void,
+  open: () => Promise<Session>,
+  started: (session: Session) => void,
   takeRest: TakeRest,
 ): Promise<void> {
   const session = await open();
-  started();
+  started(session);
   const send = (type: FrameType, content?: Buffer | string) =>
     !socket.writable || socket.write(encodeFrame(type, content));
   const read = frameReader((type, content) => onFrame(session, type, content, socket));

@@ -3,8 +3,8 @@ import { type IdRange, idOutside } from '../sys/id-range.ts';
 
 /** What the process that copies (copy-main.ts) is told. Its descriptor 3 is what stands for the root of all files. */
 export type CopyJob = { readonly uids: readonly IdRange[]; readonly gids: readonly IdRange[] } & (
-  | ({ readonly do: 'pack' } & PackRequest)
-  | ({ readonly do: 'unpack' } & UnpackRequest)
+  | ({ readonly do: 'pack' } & Omit<PackRequest, 'through'>)
+  | ({ readonly do: 'unpack' } & Omit<UnpackRequest, 'through'>)
 );
 
 /** Ids of files here as an archive has them, and back. */

@@ -150,11 +150,18 @@ export interface CopySource {
   readonly as: string;
 }
 
+/** A copy of files that runs. */
+export interface CopySession extends ExecSession {
+  /** The archive goes through the FIFO of the request, and not through the session's own streams. */
+  readonly direct?: boolean;
+}
+
 export interface PackRequest {
   /** From the machine's root; a last `/.` means the content of a folder. */
   readonly path: string;
   /** A path that is a symbolic link stands for what that leads to. */
   readonly follow: boolean;
+  readonly through?: Through;
 }
 
 export interface UnpackRequest {
@@ -163,7 +170,11 @@ export interface UnpackRequest {
   readonly source?: CopySource;
   /** Files keep the owners that the archive says; else they are root's. */
   readonly owners: boolean;
+  readonly through?: Through;
 }
+
+/** The path of a FIFO that its maker holds open: for an archive that nobody in between has to see. Not all ways in use it. */
+export type Through = string;
 
 /** The one way that machines of both kinds are used: run, copy, connect. */
 export interface Transport {
@@ -175,9 +186,9 @@ export interface Transport {
    * A tar archive of a file or folder as its output. Exit code 0: it is whole; else its errors say why, in words for people,
    * which may also come beside a whole one.
    */
-  pack(request: PackRequest): Promise<ExecSession>;
+  pack(request: PackRequest): Promise<CopySession>;
   /** Takes a tar archive as its input. As docker cp goes by what there is. Each file is there whole or as it was. */
-  unpack(request: UnpackRequest): Promise<ExecSession>;
+  unpack(request: UnpackRequest): Promise<CopySession>;
   /** A TCP connection to a port of the machine. */
   dial(port: number): Promise<Duplex>;
   /** Fires when the way in is gone: the machine ended or the connection broke. */

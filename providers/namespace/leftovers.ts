@@ -1,5 +1,5 @@
-import { readdirSync, readlinkSync } from 'node:fs';
 import { signalProcess } from '../../src/sys/children.ts';
+import { pidNamespace, processesByNamespace } from '../../src/sys/proc.ts';
 import { processRef, processStat } from '../../src/sys/process.ts';
 
 const SIGKILL = 9;
@@ -20,10 +20,8 @@ export function findLeftovers(initPid: number): number[] {
   const namespace = pidNamespace(initPid);
   if (namespace === undefined || namespace === pidNamespace(process.pid)) return [];
   const parents = new Map<number, number>();
-  for (const name of readdirSync('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === initPid || pidNamespace(pid) !== namespace) continue;
-    const stat = processStat(pid);
+  for (const pid of processesByNamespace().get(namespace) ?? []) {
+    const stat = pid === initPid ? undefined : processStat(pid);
     if (stat !== undefined) parents.set(pid, stat.ppid);
   }
   const cameFromOutside = (pid: number): boolean => {
@@ -32,12 +30,4 @@ export function findLeftovers(initPid: number): number[] {
     return parents.has(parent) ? cameFromOutside(parent) : true;
   };
   return [...parents.keys()].filter(cameFromOutside);
-}
-
-function pidNamespace(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/pid`);
-  } catch {
-    return undefined; // gone, or not ours to look at
-  }
 }

@@ -85,11 +85,7 @@ export class Engine {
       record: (name) => this.state.machines[name],
       update: (name, change) => this.updateMachine(name, change),
       ending: (name) => this.provider(recordOf(this.state, name)).ending(this.context(name)),
-      release: async (name) => {
-        this.health.stop(name);
-        await this.transports.drop(name);
-        await options.forwards.remove(name);
-      },
+      release: (name) => this.release(name),
       start: (name, signal) => this.launch(name, byItself(signal)),
       wait: (name, signal) => this.wait(name, byItself(signal)),
       happened: (name, event) => options.happened(name, event),
@@ -253,6 +249,13 @@ export class Engine {
       const record = state.machines[name];
       return record === undefined ? state : { ...state, machines: { ...state.machines, [name]: change(record) } };
     });
+  }
+
+  /** Lets go of a machine that ends: nothing of this agent asks or reaches it any more. */
+  private async release(name: string): Promise<void> {
+    this.health.stop(name);
+    await this.transports.drop(name);
+    await this.options.forwards.remove(name);
   }
 
   private async removeSandbox(): Promise<void> {
@@ -453,12 +456,10 @@ export class Engine {
     name: string,
     { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>,
   ): Promise<void> {
-    const { sandbox, forwards } = this.options;
+    const { sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
-    this.health.stop(name);
-    await this.transports.drop(name);
-    await forwards.remove(name);
+    await this.release(name);
     await this.provider(record).stop(this.context(name), {
       force,
       ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
@@ -508,9 +509,7 @@ export class Engine {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
-    this.health.stop(name);
-    await this.transports.drop(name);
-    await this.options.forwards.remove(name);
+    await this.release(name);
     await this.provider(record).destroy(this.context(name), { keepVolumes });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
       await this.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { openAgent } from '../agent/client.ts';
 import { TsvError } from '../model/errors.ts';
-import type { MachineState, State } from '../model/state.ts';
+import type { MachineState, ProcessRef, State } from '../model/state.ts';
 import { existingRunDir, runPaths } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
@@ -56,11 +56,18 @@ export async function knownMachines(
   };
 }
 
+/** @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING */
+export async function runningMachine(place: Place, name: string): Promise<KnownMachine & { process: ProcessRef }> {
+  const known = await knownMachine(place, name);
+  const { process } = known.record;
+  if (process === undefined || !isAlive(process))
+    throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+  return { ...known, process };
+}
+
 /** A connection to the agent of a machine that runs. */
 export async function machineAgent(place: Place, name: string): Promise<Socket> {
-  const { projectDir, state, record } = await knownMachine(place, name);
-  if (!isAlive(record.process))
-    throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+  const { projectDir, state } = await runningMachine(place, name);
   const runDir = existingRunDir(projectDir, place.env);
   const running = runDir === undefined ? undefined : await openAgent(runPaths(runDir).agentSocket);
   if (running !== undefined) return running;

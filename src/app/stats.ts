@@ -23,6 +23,8 @@ import { type Counters, type Usage, usageBetween } from './usage.ts';
 export class Sampler {
   readonly #dir: string;
   readonly #names: readonly string[];
+  readonly #layout = detectCgroups();
+  readonly #hostBytes = totalMemory(readFileSync('/proc/meminfo', 'utf8'));
   /** By machine: its process then, so that another run is not compared with this one. */
   #before = new Map<string, { run: string; counters: Counters }>();
 
@@ -51,11 +53,11 @@ export class Sampler {
     const before = this.#before;
     this.#before = new Map();
     if (state === undefined) return [];
-    const look = once(processesByNamespace);
+    const host = { layout: this.#layout, memoryBytes: this.#hostBytes, processes: once(processesByNamespace) };
     return Object.entries(state.machines).flatMap(([name, record]): Usage[] => {
       const isWanted = this.#names.length === 0 || this.#names.includes(name);
       if (!isWanted || record.process === undefined || machines[name]?.state !== 'running') return [];
-      const counters = readCounters(state, name, record, record.process.pid, look);
+      const counters = readCounters(state, name, record, record.process.pid, host);
       if (counters === undefined) return []; // it ended meanwhile
       const run = `${record.process.pid}/${record.process.startTime}`;
       this.#before.set(name, { run, counters });
@@ -64,6 +66,13 @@ export class Sampler {
       return last?.run === run ? [usageBetween(last.counters, counters, about)] : [];
     });
   }
+}
+
+/** What containers are looked at with. */
+interface Host {
+  readonly layout: ReturnType<typeof detectCgroups>;
+  readonly memoryBytes: number;
+  readonly processes: () => ProcessesByNamespace;
 }
 
 function once<T>(work: () => T): () => T {
@@ -79,22 +88,21 @@ const readCounters = (
   name: string,
   record: MachineState,
   pid: number,
-  look: () => ProcessesByNamespace,
+  host: Host,
 ): Counters | undefined =>
-  record.spec.kind === 'vm' ? ofVm(state, name, record, pid) : ofContainer(state, name, pid, look);
+  record.spec.kind === 'vm' ? ofVm(state, name, record, pid) : ofContainer(state, name, pid, host);
 
-function ofContainer(state: State, name: string, pid: number, look: () => ProcessesByNamespace): Counters | undefined {
+function ofContainer(state: State, name: string, pid: number, host: Host): Counters | undefined {
   const cgroupText = readProc(pid, 'cgroup');
   const netText = readProc(pid, 'net/dev');
   if (cgroupText === undefined || netText === undefined) return undefined;
-  const counted = cgroupStats(findCgroup(detectCgroups(), cgroupText, `tsv/${state.projectId}/${name}`));
-  const sums = once(() => sumOf(containerProcesses(pid, look())));
+  const counted = cgroupStats(findCgroup(host.layout, cgroupText, `tsv/${state.projectId}/${name}`));
+  const sums = once(() => sumOf(containerProcesses(pid, host.processes())));
   const atNs = process.hrtime.bigint();
   const { total } = counted.cpu.usage;
   const { raw, usage } = counted.memory;
   // What was read from files and can be dropped at any time is not what it needs: as docker stats counts.
   const idle = Number(raw?.total_inactive_file ?? raw?.inactive_file ?? 0);
-  const hostBytes = totalMemory(readFileSync('/proc/meminfo', 'utf8'));
   const io = counted.blkio.ioServiceBytesRecursive;
   const bytesOf = (op: string): number =>
     (io ?? []).reduce((sum, entry) => (entry.op === op ? sum + Number(entry.value ?? 0) : sum), 0);
@@ -102,7 +110,7 @@ function ofContainer(state: State, name: string, pid: number, look: () => Proces
     atNs,
     cpuNs: total === undefined ? sums().cpuNs : Number(total),
     memoryBytes: raw === undefined ? sums().memoryBytes : Math.max(0, Number(usage.usage ?? 0) - idle),
-    memoryLimitBytes: raw === undefined ? hostBytes : Math.min(hostBytes, Number(usage.limit)),
+    memoryLimitBytes: raw === undefined ? host.memoryBytes : Math.min(host.memoryBytes, Number(usage.limit)),
     pids: Number(counted.pids.current ?? sums().pids),
     network: add([...parseNetDev(netText)].flatMap(([device, traffic]) => (device === 'lo' ? [] : [traffic]))),
     disk: io === undefined ? sums().disk : { readBytes: bytesOf('Read'), writtenBytes: bytesOf('Write') },

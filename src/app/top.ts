@@ -2,9 +2,8 @@ import { TsvError } from '../model/errors.ts';
 import { readBelow } from '../oci/open.ts';
 import { containerProcesses, readProc, startedAt } from '../sys/proc.ts';
 import { commandLine, idInside, parseStat, parseStatus, ticksPerSecond } from '../sys/proc-text.ts';
-import { isAlive } from '../sys/process.ts';
 import { captureInMachine } from './capture.ts';
-import { knownMachine } from './machine.ts';
+import { runningMachine } from './machine.ts';
 import type { Place } from './place.ts';
 
 /** A process of a machine. */
@@ -26,10 +25,8 @@ export interface MachineProcess {
 
 /** The processes of a machine that runs, by their numbers in it. @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING */
 export async function machineProcesses(place: Place, name: string, typed: string): Promise<readonly MachineProcess[]> {
-  const { record } = await knownMachine(place, name);
-  if (!isAlive(record.process))
-    throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
-  return record.spec.kind === 'vm' ? ofVm(place, name, typed) : ofContainer(record.process.pid);
+  const { record, process } = await runningMachine(place, name);
+  return record.spec.kind === 'vm' ? ofVm(place, name, typed) : ofContainer(process.pid);
 }
 
 /** Looked at from the host: it works in containers that have no ps, and while they are paused. */

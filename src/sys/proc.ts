@@ -38,7 +38,8 @@ export function readProcStart(pid: number, name: string): string | undefined {
   }
 }
 
-const pidNamespace = (pid: number): string | undefined => {
+/** Such as `pid:[4026531836]`. */
+export const pidNamespace = (pid: number): string | undefined => {
   try {
     return readlinkSync(`/proc/${pid}/ns/pid`);
   } catch {

@@ -47,11 +47,14 @@ interface Source {
   readonly chunks: AsyncIterable<Buffer> | Iterable<Buffer>;
   /** What its archive is of; absent: anything. */
   readonly as?: string;
+  /** Rejects as soon as it has failed, whoever waits for what meanwhile. */
+  readonly done?: Promise<unknown>;
   end(): Promise<readonly string[]>;
   abandon(): void;
 }
 
 interface Sink {
+  readonly done?: Promise<unknown>;
   write(chunk: Buffer): Promise<void> | void;
   end(): Promise<readonly string[]>;
   abandon(): void;
@@ -79,7 +82,15 @@ export async function copy(options: CopyOptions): Promise<CopyResult> {
     sink?.abandon();
   };
   signal.addEventListener('abort', leave, { once: true });
+  let failure: unknown;
+  const watch = ({ done }: Source | Sink): void => {
+    done?.catch((error: unknown) => {
+      failure ??= error;
+      leave();
+    });
+  };
   try {
+    watch(source);
     const first: Buffer[] = [];
     const look = source.as === undefined || to === '-' ? undefined : new FirstEntry(source.as);
     for await (const chunk of source.chunks) {
@@ -89,16 +100,18 @@ export async function copy(options: CopyOptions): Promise<CopyResult> {
         first.push(chunk);
         if (look?.isLooking(chunk)) continue;
         sink = await openSink(options, look?.found);
+        watch(sink);
         for (const early of first.splice(0)) await sink.write(early);
       } else await sink.write(chunk);
     }
+    if (failure !== undefined) throw failure;
     // First, so that a source that failed is not taken for one that is over.
     const notes = await source.end();
     signal.throwIfAborted();
     sink ??= await openSink(options, undefined);
     return { bytes, notes: [...notes, ...(await sink.end())] };
   } catch (error) {
-    throw signal.aborted ? new TsvError('TSV_CANCELLED', 'interrupted', { exitCode: 130 }) : error;
+    throw signal.aborted ? new TsvError('TSV_CANCELLED', 'interrupted', { exitCode: 130 }) : (failure ?? error);
   } finally {
     signal.removeEventListener('abort', leave);
     leave();
@@ -145,6 +158,7 @@ async function openSource(options: CopyOptions): Promise<Source> {
     return {
       chunks: machine.output,
       as: isContent ? '.' : name,
+      done: machine.done,
       end: () => machine.done,
       abandon: () => machine.abandon(),
     };

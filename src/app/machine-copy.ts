@@ -75,10 +75,11 @@ export class MachineCopy {
       read(rest);
       socket.resume();
     });
-    // Whoever waits for it hears of it; the archive is over for both.
-    this.done.catch(() => {
+    direct?.on('error', () => {}); // for whoever reads it
+    // Whoever waits for it hears of it; the archive is over, too.
+    this.done.catch((error: Error) => {
       this.input?.destroy();
-      direct?.destroy();
+      direct?.destroy(error);
     });
   }
 

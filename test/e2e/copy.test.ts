@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -11,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { tsvProgram } from '../support/cli.ts';
+import { killNow, type Running, tsvProgram } from '../support/cli.ts';
 import { sharedFixture } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
 
@@ -137,8 +139,8 @@ describe('tsv cp with containers', () => {
     expect(lstatSync(here('ev/dir')).isSymbolicLink()).toBe(true);
   });
 
-  test('is ended by Ctrl-C, and leaves nothing that is not whole', async () => {
-    const feeding = project().start('cp - a:/srv');
+  /** The beginning of an archive of one file. */
+  const beginning = (): string => {
     const header = Buffer.alloc(512);
     header.write('slow', 0);
     header.write('0000644\0', 100);
@@ -150,10 +152,40 @@ describe('tsv cp with containers', () => {
     header.write('ustar\x0000', 257);
     const sum = header.reduce((total, byte) => total + byte, 0);
     header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-    feeding.write(`${header.toString('latin1')}some of it`);
+    return `${header.toString('latin1')}some of it`;
+  };
+
+  const agentPid = (): number => {
+    const pid = project().agentPid();
+    if (pid === undefined) throw new Error('no agent');
+    return pid;
+  };
+
+  test.each<[string, (feeding: Running) => unknown, number, string]>([
+    ['by Ctrl-C', (feeding) => feeding.signal('SIGINT'), 130, 'interrupted'],
+    ['with its command, that is killed', (feeding) => feeding.signal('SIGKILL'), 137, ''],
+    ['with the agent, that is killed', () => killNow(agentPid()), 1, 'a: the connection is gone'],
+  ])('is ended %s, and leaves nothing that is not whole', async (_, end, code, said) => {
+    const feeding = project().start('cp - a:/srv');
+    feeding.write(beginning());
     await until('it is being written', async () => /\.tsv-/.test(await inside('ls -A /srv')));
-    feeding.signal('SIGINT');
-    expect((await feeding.result).code).toBe(130);
+    await end(feeding);
+    const result = await feeding.result;
+    expect([result.code, result.stderr]).toEqual([code, expect.stringContaining(said)]);
     await until('what was not whole is gone', async () => !/\.tsv-|slow/.test(await inside('ls -A /srv')));
+  });
+
+  test('that nobody takes any more holds nothing up, and says so when its agent is killed', async () => {
+    await inside('head -c 64M /dev/zero | tr "\\0" x > /srv/large');
+    const taking = spawn(process.execPath, [tsvProgram, 'cp', 'a:/srv/large', '-'], { cwd: project().dir });
+    const said: string[] = [];
+    taking.stderr.setEncoding('utf8').on('data', (text: string) => said.push(text));
+    await once(taking.stdout, 'readable');
+    // The others go on meanwhile.
+    expect(await inside('echo well')).toBe('well\n');
+    await killNow(agentPid());
+    const [[code]] = await Promise.all([once(taking, 'exit'), taking.stdout.resume()]);
+    expect([code, said.join('')]).toEqual([1, expect.stringContaining('a: the connection is gone')]);
+    await inside('rm /srv/large');
   });
 });

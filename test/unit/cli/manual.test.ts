@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import packageJson from '../../../package.json' with { type: 'json' };
 import { toMarkdown } from '../../../src/cli/manual/markdown.ts';
-import { manualPages, type Page } from '../../../src/cli/manual/pages.ts';
+import { manualPages, type Page, pageName } from '../../../src/cli/manual/pages.ts';
 import { toRoff } from '../../../src/cli/manual/roff.ts';
 import { createProgram } from '../../../src/cli/program.ts';
 
@@ -17,6 +18,10 @@ const pageOf = (command: string): Page => {
 test('docs/commands.md is what the command line says; if not, run: npm run docs', () => {
   const root = join(import.meta.dirname, '..', '..', '..');
   expect(readFileSync(join(root, 'docs/commands.md'), 'utf8')).toBe(toMarkdown(pages));
+});
+
+test('the package has each page for man(1); if not, run: npm run docs', () => {
+  expect(packageJson.man).toEqual(pages.map(({ command }) => `dist/man/${pageName(command)}.1`));
 });
 
 test('there is a page on each command that the help shows, and none on others', () => {

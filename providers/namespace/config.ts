@@ -5,6 +5,7 @@ import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
+import type { DiskPlace } from './disks.ts';
 import { containerProcess } from './process.ts';
 import type { Volume } from './volumes.ts';
 
@@ -63,6 +64,7 @@ export interface ConfigHost {
   /** What the machine's image says; absent: it has none. */
   readonly image?: ContainerDefaults;
   readonly volumes?: readonly Volume[];
+  readonly disks?: readonly DiskPlace[];
 }
 
 /** The bundle's config.json for a machine of a Tsfile. Pure. */
@@ -103,6 +105,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
         ...deviceMounts(isolation.devices),
         ...shareMounts(context),
         ...volumeMounts(host.volumes ?? []),
+        ...diskMounts(host.disks ?? []),
       ].toSorted(byDepth),
     ],
     linux: {
@@ -247,6 +250,15 @@ const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>
     destination: path,
     type: 'bind',
     source: folder,
+    options: ['bind', 'nosuid', 'nodev'],
+  }));
+
+/** What is bound is the file system in the image, whose descriptor the runtime gets. */
+const diskMounts = (disks: readonly DiskPlace[]): OciMount[] =>
+  disks.map(({ path, file }) => ({
+    destination: path,
+    type: 'bind',
+    source: file,
     options: ['bind', 'nosuid', 'nodev'],
   }));
 

@@ -26,6 +26,7 @@ import {
   removeCgroup,
   thaw,
 } from '../../src/cgroup/index.ts';
+import { refuseDisks } from '../../src/model/disks.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
@@ -34,6 +35,7 @@ import { createContainer, lastCapability } from '../../src/oci/create.ts';
 import { readLayers } from '../../src/oci/layers.ts';
 import type { OciConfig, OciDeviceRule } from '../../src/oci/spec.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
+import { stateFiles } from '../../src/state/paths.ts';
 import { signalProcess, waitExit } from '../../src/sys/children.ts';
 import { O } from '../../src/sys/flags.ts';
 import { pipe } from '../../src/sys/fork.ts';
@@ -45,6 +47,7 @@ import { lastLines } from '../../src/sys/last-lines.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
+import { diskPlaces, mountDisks } from './disks.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
 import { lowerLayers } from './lower.ts';
@@ -112,6 +115,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       lastCapability: lastCapability(),
       user: lookUpUser(file('/etc/passwd'), file('/etc/group'), user),
       ...(box.defaults === undefined ? {} : { image: box.defaults, volumes: volumesOf(context) }),
+      disks: diskPlaces(context),
       seccomp:
         typeof isolation.seccomp === 'string'
           ? undefined
@@ -213,7 +217,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       ];
     },
 
-    validate: (machine) => (machine.disks.length > 0 ? ['disks are for virtual machines'] : []),
+    validate: (machine) => refuseDisks(machine, map.rooted),
 
     async observe(context): Promise<Observed> {
       if (isAlive(context.process)) return { state: 'running', process: context.process };
@@ -274,6 +278,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const stdin = openSync('/dev/null', O.RDONLY);
       const opened = [stdin];
       try {
+        const { uid = 0, gid = 0 } = config.process?.user ?? {};
+        const disks = await mountDisks(context, { uid, gid }, signal, notice);
+        opened.push(...disks.map(({ mount }) => mount));
         const output = openOutput(context, config.process?.args ?? []);
         opened.push(...output.opened);
         const container = await createContainer({
@@ -286,6 +293,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           stdio: { stdin, stdout: output.fd, stderr: output.fd },
           keeper: output.keeper,
           init: containerProcess(machine, box.defaults).init,
+          mounts: new Map(disks.map(({ file, mount }) => [file, mount])),
           ...(map.rooted ? { bindMap: options.userns, unmapped: volumes.map((volume) => volume.folder) } : {}),
           connect: (pid) => options.connect(context, pid),
         });
@@ -343,7 +351,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       await freeze(cgroup);
     },
 
-    async destroy(context, { keepVolumes = false } = {}) {
+    async destroy(context, { keepVolumes = false, keepDisks = false } = {}) {
       await stop(context, { force: true });
       const names = [
         'upper',
@@ -355,7 +363,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         ...Object.values(keptFiles),
         ...rotated,
       ];
-      for (const name of keepVolumes ? names : [...names, 'volumes'])
+      for (const name of [...names, ...(keepVolumes ? [] : ['volumes']), ...(keepDisks ? [] : [stateFiles.disks])])
         rmSync(join(context.dir, name), { recursive: true, force: true });
     },
 

@@ -64,6 +64,7 @@ export function volumePaths(machine: Machine, image: ContainerDefaults | undefin
   const taken = new Set([
     ...machine.shares.map(({ guest }) => guest),
     ...isolationOf(machine).tmpfs.map(({ path }) => path),
+    ...machine.disks.map(({ mount }) => mount),
   ]);
   const paths = (image?.volumes ?? []).map((path) => posix.join('/', path).replace(/(?<=.)\/$/, ''));
   if (paths.includes('/')) throw new TsvError('TSV_IMAGE', `${machine.name}: its image is to be a volume as a whole`);

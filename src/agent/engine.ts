@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { endingWords, hasSucceeded } from '../model/ending.ts';
 import { TsvError } from '../model/errors.ts';
@@ -11,6 +11,7 @@ import type { Ending, MachineState, ProcessRef, State } from '../model/state.ts'
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
+import { diskImage } from '../state/paths.ts';
 import type { StateStore } from '../state/store.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
@@ -161,7 +162,7 @@ export class Engine {
       case 'machine.unpause':
         return this.unpause(action.machine);
       case 'machine.destroy':
-        return this.destroy(action.machine, action.keep === 'volumes');
+        return this.destroy(action.machine, action.keep, context.emit);
     }
   }
 
@@ -500,30 +501,42 @@ export class Engine {
     });
   }
 
-  private destroy(name: string, keepVolumes: boolean): Promise<void> {
+  private destroy(name: string, keep: Kept, emit: Emit): Promise<void> {
     this.supervisor.forget(name);
-    return this.supervisor.inTurn(name, () => this.remove(name, keepVolumes));
+    return this.supervisor.inTurn(name, () => this.remove(name, keep, emit));
   }
 
-  private async remove(name: string, keepVolumes: boolean): Promise<void> {
+  private async remove(name: string, keep: Kept, emit: Emit): Promise<void> {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
     if (record === undefined) return;
     await this.release(name);
-    await this.provider(record).destroy(this.context(name), { keepVolumes });
+    const keepVolumes = keep?.includes('volumes') ?? false;
+    const keepDisks = keep?.includes('disks') ?? false;
+    await this.provider(record).destroy(this.context(name), { keepVolumes, keepDisks });
     if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
       await this.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));
-    if (!keepVolumes) rmSync(places.machineDir(name), { recursive: true, force: true });
+    if (keep === undefined) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
     this.options.happened(name, { type: 'destroyed' });
     this.supervisor.tell(name);
+    if (!keepDisks)
+      for (const text of disksLeft(record.spec, places.machineDir(name))) emit({ type: 'notice', machine: name, text });
     if (this.state.sandbox?.dnsmasq !== undefined)
       sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
   }
 }
 
 const SIGKILL = 9;
+
+type Kept = Extract<Action, { do: 'machine.destroy' }>['keep'];
+
+/** What the machine leaves behind, for people. */
+const disksLeft = ({ disks }: Machine, machineDir: string): string[] =>
+  disks
+    .filter((disk) => disk.keep === true && existsSync(diskImage(machineDir, disk)))
+    .map((disk) => `its disk ${disk.name} is kept: ${diskImage(machineDir, disk)}`);
 
 /** What a stop that was asked for leaves of a machine's record. */
 function asStopped(record: MachineState): MachineState {

@@ -1,8 +1,9 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { refuseDisks } from '../model/disks.ts';
 import { TsvError } from '../model/errors.ts';
 import { mendCommands } from '../model/mend.ts';
-import type { MachineKind } from '../model/project.ts';
+import type { MachineKind, Project } from '../model/project.ts';
 import type { Requirement } from '../model/provider.ts';
 import { readUserMap } from '../sys/userns.ts';
 import programs from './host-programs.json' with { type: 'json' };
@@ -39,6 +40,7 @@ export function hostRequirements(kinds: readonly MachineKind[], uid = userInfo()
     ...(uid === 0 ? [] : [subordinateIds()]),
     userNamespaces(uid),
     ...(uid !== 0 || kinds.includes('vm') ? [tunDevice()] : []),
+    ...(uid === 0 && kinds.includes('container') ? [containerDisks()] : []),
   ];
 }
 
@@ -94,6 +96,28 @@ function tunDevice(): Requirement {
         : '/dev/net/tun is not there',
     mend: existsSync('/dev/net/tun') ? 'sudo chmod 0666 /dev/net/tun' : 'sudo modprobe tun',
   };
+}
+
+/** Only root can have them, and most machines have none: nothing is missing without. */
+function containerDisks(): Requirement {
+  const common = { id: 'disks', description: 'disks of containers', required: false };
+  const missing = ['mke2fs', 'e2fsck', 'resize2fs'].filter((program) => !isInstalled(program));
+  if (missing.length > 0) {
+    const mend = 'sudo apt-get install -y --no-install-recommends e2fsprogs';
+    return { ...common, ok: false, detail: `not installed: ${missing.join(', ')}`, mend };
+  }
+  return isAllowed('/dev/loop-control', constants.R_OK | constants.W_OK)
+    ? { ...common, ok: true, detail: 'ext4 on loop devices' }
+    : { ...common, ok: false, detail: '/dev/loop-control cannot be used', mend: 'sudo modprobe loop' };
+}
+
+/** What this user cannot have on any host. Before anything is created. @throws TSV_UNSUPPORTED, with all of it */
+export function requirePossible(project: Project, uid = userInfo().uid): void {
+  const problems = project.machines.flatMap((machine) =>
+    refuseDisks(machine, uid === 0).map((problem) => `${machine.name}: ${problem}`),
+  );
+  if (problems.length === 0) return;
+  throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
 }
 
 /** Before anything is created. @throws TSV_HOST_MISSING with everything that is missing and the commands that mend it */

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import type { ContainerDefaults } from '../model/image.ts';
@@ -17,7 +17,7 @@ import {
 import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
 import type { OciConfig } from '../oci/spec.ts';
 import { observe } from '../state/observe.ts';
-import { projectPaths, storeDir } from '../state/paths.ts';
+import { diskImage, projectPaths, storeDir } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { readUserMap } from '../sys/userns.ts';
 import { knownMachine } from './machine.ts';
@@ -56,7 +56,7 @@ export interface MachineDetails {
   readonly networks: Readonly<Record<string, NetworkDetails>>;
   readonly forwards: readonly ForwardDetails[];
   readonly shares: readonly Share[];
-  readonly disks: readonly Disk[];
+  readonly disks: readonly DiskDetails[];
   readonly limits: { readonly memoryBytes: number; readonly cpus: number; readonly pids?: number };
   readonly isolation?: Isolation;
   readonly accel?: MachineState['accel'];
@@ -90,6 +90,13 @@ export interface NetworkDetails {
   readonly subnet?: string;
   readonly gateway?: string;
   readonly mode?: NetworkMode;
+}
+
+export interface DiskDetails extends Disk {
+  /** Its image on the host. */
+  readonly file: string;
+  /** What that takes there; absent while it is not made. */
+  readonly usedBytes?: number;
 }
 
 export interface ForwardDetails extends Forward {
@@ -161,7 +168,7 @@ function describe(
     networks: networksOf(state, record),
     forwards: spec.forwards.map((forward) => ({ host: `${forward.hostAddress}:${forward.hostPort}`, ...forward })),
     shares: spec.shares,
-    disks: spec.disks,
+    disks: spec.disks.map((disk) => diskDetails(spec.kind, folder, disk)),
     limits: defined({ memoryBytes: spec.memoryBytes, cpus: spec.cpus, pids: isContainer ? spec.pids : undefined }),
     isolation: isContainer ? isolationOf(spec) : undefined,
     accel: record.accel,
@@ -198,6 +205,13 @@ function networksOf(state: State, { addresses }: MachineState): Record<string, N
       return [network, defined({ address, mac, device, subnet, gateway, mode: spec?.mode })];
     }),
   );
+}
+
+function diskDetails(kind: MachineKind, folder: string, disk: Disk): DiskDetails {
+  const file = kind === 'container' ? diskImage(folder, disk) : join(folder, 'disks', `${disk.name}.qcow2`);
+  const stat = statSync(file, { throwIfNoEntry: false });
+  // stat(2): in pieces of 512 bytes, whatever the file system's are.
+  return defined({ ...disk, file, usedBytes: stat === undefined ? undefined : stat.blocks * 512 }) as DiskDetails;
 }
 
 type Run = Pick<MachineDetails, 'entrypoint' | 'command' | 'env' | 'user' | 'workdir'>;

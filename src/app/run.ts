@@ -16,7 +16,7 @@ import { storeDir } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
 import { projectAgent } from './agent.ts';
-import { requireHost } from './host.ts';
+import { requireHost, requirePossible } from './host.ts';
 import { loadLocked, rememberLock, requireLocked } from './lock.ts';
 import { knownMachines } from './machine.ts';
 import { findProjectDir, load, noteOf, type Place } from './place.ts';
@@ -47,6 +47,7 @@ export async function bringUp(
   const { place, command, targets, provision, wait, timeoutMs } = options;
   const found = await loadLocked(place);
   const { project } = found;
+  requirePossible(project);
   if (options.locked) await requireLocked(found);
   const state = readState(project.dir);
   // Planned here only to learn what will be needed; the agent plans again with what it sees then.

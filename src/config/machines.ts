@@ -1,5 +1,6 @@
-import type { Dependency, Disk, Forward, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
+import type { Dependency, Forward, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
 import type { Report, Span } from './diagnostic.ts';
+import { readDisks } from './disks.ts';
 import { readImage } from './images.ts';
 import { isolationKeys, readIsolation } from './isolation.ts';
 import { readHealthcheck, readLifecycle } from './lifecycle.ts';
@@ -92,6 +93,7 @@ function readMachine(
   const shares = readShares(own('share'), dir, report);
   const argv = entrypoint === undefined ? command : [...entrypoint, ...(command ?? [])];
   const surroundings = { command: argv?.length === 0 ? undefined : argv, shares, image: image?.isBox === false };
+  const isolation = kind === 'vm' ? undefined : readIsolation(node, defaults, { ...surroundings, dir }, report);
   const container =
     kind === 'container' ? { idle: surroundings.command === undefined && !surroundings.image } : undefined;
   const bootTimeoutMs =
@@ -118,14 +120,14 @@ function readMachine(
       ...(command === undefined ? {} : { command }),
       env,
       shares,
-      disks: readDisks(own('disks'), report),
+      disks: readDisks(own('disks'), { kind, shares, tmpfs: isolation?.tmpfs ?? [] }, report),
       ...(healthcheck === undefined ? {} : { healthcheck }),
       ...readLifecycle(node, container, report),
       provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
       bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
       stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
       accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',
-      ...(kind === 'vm' ? {} : { isolation: readIsolation(node, defaults, { ...surroundings, dir }, report) }),
+      ...(isolation === undefined ? {} : { isolation }),
     },
   };
 }
@@ -161,14 +163,7 @@ const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, mess
     ['pids', '`pids` is for containers', 'remove it'],
     ...isolationKeys.map((key) => [key, `\`${key}\` is only for containers`, 'remove it'] as const),
   ],
-  container: [
-    [
-      'disks',
-      'disks for a container are not supported',
-      'keep data in a folder of the host with `share`, or make the machine a VM with `box`',
-    ],
-    ['accel', '`accel` is for VMs', 'remove it'],
-  ],
+  container: [['accel', '`accel` is for VMs', 'remove it']],
 };
 
 function readKind(node: Node, report: Report): MachineKind | undefined {
@@ -245,19 +240,6 @@ function readForward(node: Node, report: Report): Located<Forward> | undefined {
     value: { hostAddress: match[1] ?? schema.$defs.forward.properties.address.default, hostPort, guestPort },
     at: text.at,
   };
-}
-
-function readDisks(node: Node | undefined, report: Report): readonly Disk[] {
-  const disks: Disk[] = [];
-  for (const item of itemsOf(node)) {
-    const name = textOf(fieldOf(item, 'name'));
-    const size = sizeOf(fieldOf(item, 'size'), report);
-    if (size !== undefined && size.value < mebibyte) report(size.at, 'a disk has at least 1M');
-    if (name === undefined) continue;
-    if (disks.some((other) => other.name === name.value)) report(name.at, `two disks are named \`${name.value}\``);
-    disks.push({ name: name.value, sizeBytes: size?.value ?? 0 });
-  }
-  return disks;
 }
 
 function readDependencies(node: Node | undefined, report: Report): readonly DependencyDraft[] {

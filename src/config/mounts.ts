@@ -16,7 +16,7 @@ const shellWord = (text: string): string =>
 const kernelPaths = ['/proc', '/sys', '/dev'];
 
 const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
-const isTaken = (path: string): boolean => path === '/' || kernelPaths.some((folder) => isBelow(path, folder));
+export const isTaken = (path: string): boolean => path === '/' || kernelPaths.some((folder) => isBelow(path, folder));
 
 export function readShares(node: Node | undefined, dir: string, report: Report): readonly Share[] {
   const shares: Share[] = [];

@@ -21,7 +21,11 @@ export type Action =
   | { readonly do: 'machine.stop'; readonly machine: string }
   | { readonly do: 'machine.pause' | 'machine.unpause'; readonly machine: string }
   /** `keep`: what the machine that takes its place finds again. */
-  | { readonly do: 'machine.destroy'; readonly machine: string; readonly keep?: 'volumes' };
+  | {
+      readonly do: 'machine.destroy';
+      readonly machine: string;
+      readonly keep?: 'volumes' | 'disks' | 'volumes and disks';
+    };
 
 export interface PlanNode {
   /** 1, 2, 3 … in the order of the plan; dependencies always have a smaller id. */

@@ -53,7 +53,7 @@ export interface Machine {
   readonly networks: readonly Attachment[];
   readonly forwards: readonly Forward[];
   readonly shares: readonly Share[];
-  /** VMs only: further disks, kept until `destroy`. */
+  /** Kept until `destroy`. A VM finds them as devices, a container as file systems. */
   readonly disks: readonly Disk[];
   /** Machine names (replica groups already expanded). */
   readonly dependsOn: readonly Dependency[];
@@ -199,6 +199,10 @@ export interface Share {
 export interface Disk {
   readonly name: string;
   readonly sizeBytes: number;
+  /** Containers only, and always there: absolute path in the container. */
+  readonly mount?: string;
+  /** Containers only: `destroy` leaves it to the next machine of this name. Absent: it does not. */
+  readonly keep?: boolean;
 }
 
 export interface Dependency {

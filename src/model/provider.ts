@@ -104,10 +104,13 @@ export interface Provider {
    */
   pause(context: MachineContext, on: boolean): Promise<void>;
   /**
-   * Removes what `create` and `start` made. Already gone: success. `keepVolumes`: the data of an image's volumes stays, for
-   * the machine that is made in its place.
+   * Removes what `create` and `start` made, except disks with `keep`. Already gone: success. `keepVolumes`, `keepDisks`: the
+   * data of an image's volumes, or all disks stay, for the machine that is made in its place.
    */
-  destroy(context: MachineContext, options?: { readonly keepVolumes?: boolean }): Promise<void>;
+  destroy(
+    context: MachineContext,
+    options?: { readonly keepVolumes?: boolean; readonly keepDisks?: boolean },
+  ): Promise<void>;
   /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
   connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
 }

@@ -52,6 +52,8 @@ export interface CreateOptions {
   readonly bindMap?: string;
   /** Sources of binds that belong to the container's ids already, and get no id map. */
   readonly unmapped?: readonly string[];
+  /** Binds of what is mounted nowhere yet: descriptors of those mounts, by the binds' sources. */
+  readonly mounts?: ReadonlyMap<string, number>;
   /** Descriptors that the process keeps, from 3 on. */
   readonly preserved?: readonly number[];
   readonly noPivot?: boolean;
@@ -151,9 +153,11 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       ownCgroupNamespace: config.linux?.namespaces?.some(({ type }) => type === 'cgroup') ?? false,
       idmap,
       idmapOptional: options.bindMap !== undefined,
+      ...(options.mounts === undefined ? {} : { given: new Set(options.mounts.keys()) }),
     });
     mounts.forEach((mount, index) => {
-      if (mount.kind === 'bind') fds[bindPlace(index)] = -1;
+      if (mount.kind === 'bind')
+        fds[bindPlace(index)] = (mount.given === true ? options.mounts?.get(mount.source) : undefined) ?? -1;
       if (mount.kind === 'filesystem' && mount.options.copyUp) fds[copyPlace(index)] = -1;
     });
     const devices = containerDevices(config);

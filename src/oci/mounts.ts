@@ -21,6 +21,8 @@ type MountPlan =
       readonly idmap?: string;
       /** Without an id map the mount is of use too: it can be read. */
       readonly idmapOptional?: boolean;
+      /** The program is given the mount, which is nowhere yet, as its descriptor. */
+      readonly given?: boolean;
     }
   | {
       readonly kind: 'filesystem';
@@ -62,7 +64,7 @@ function openBind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[]
   const { options } = mount;
   const tree = { fd: bindPlace(index) };
   const recursive = (options.flags & MS.REC) !== 0 ? AT.RECURSIVE : 0;
-  return [
+  const taken: Step[] = [
     {
       call: 'open_tree',
       args: [AT.FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive],
@@ -70,6 +72,9 @@ function openBind(mount: PlannedMount & { kind: 'bind' }, index: number): Step[]
       note: `${mount.at}.source: ${mount.source}`,
     },
     ...keepAs('what is bound', tree.fd),
+  ];
+  return [
+    ...(mount.given === true ? [] : taken),
     ...setAttributes(tree, options.attributes, 0),
     ...setAttributes(tree, options.recursive, AT.RECURSIVE),
     ...(mount.idmap === undefined

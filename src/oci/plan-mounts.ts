@@ -19,6 +19,8 @@ export interface MountHost {
   idmap(mount: OciMount, at: string): string | undefined;
   /** An id map that the file system cannot do is left out. */
   readonly idmapOptional: boolean;
+  /** Sources of binds that are mounts already. */
+  readonly given?: ReadonlySet<string>;
 }
 
 /**
@@ -41,12 +43,13 @@ function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
   const named = posix.join('/', mount.destination);
   // What is mounted on a link goes to where it leads, and may have to be made there.
   const destination = isPlain(mount, named) || host.rootfs === undefined ? named : resolveInRoot(host.rootfs, named);
-  const given = mount.options ?? [];
-  const isRemount = given.includes('remount');
-  const options = readMountOptions(isBind(mount) || isRemount ? given : ofNewFilesystem(given));
+  const words = mount.options ?? [];
+  const isRemount = words.includes('remount');
+  const options = readMountOptions(isBind(mount) || isRemount ? words : ofNewFilesystem(words));
   if (isRemount) return [{ at, kind: 'remount', destination, options }];
   if (isBind(mount)) {
     const source = resolve(host.bundle, mount.source ?? '');
+    const given = host.given?.has(source) === true;
     const idmap = host.idmap(mount, at);
     return [
       {
@@ -54,8 +57,9 @@ function plan(mount: OciMount, at: string, host: MountHost): PlannedMount[] {
         kind: 'bind',
         destination,
         source,
-        folder: isFolder(source, at),
+        folder: given || isFolder(source, at),
         options,
+        ...(given ? { given } : {}),
         // Without its owners a share can still be read.
         ...(idmap === undefined ? {} : { idmap, idmapOptional: host.idmapOptional && isReadonly(options) }),
       },

@@ -5,6 +5,7 @@ import type { MachineState, Observation } from '../model/state.ts';
 import { addReady, gatesOf, type Ready } from './add-ready.ts';
 import { PlanBuilder } from './builder.ts';
 import { claimsOf, type Fate, fateOf, whyNetworkChanged } from './changes.ts';
+import { refuseSmallerDisks } from './disks.ts';
 import { followUp } from './follow-up.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { addStops, mayRun } from './take-down.ts';
@@ -97,6 +98,7 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     options,
   };
   refuseChangeUnderOthers(situation);
+  refuseSmallerDisks(machines, records);
   return situation;
 }
 
@@ -149,11 +151,14 @@ function addRemovals(plan: PlanBuilder, situation: Situation): Gone {
   return gone;
 }
 
-/** A container of an image that makes way for one of another image leaves it its data. */
+/** A container that makes way for another one leaves it its disks and, where both are of an image, its data. */
 function destroyAction(name: string, { records, machines }: Situation): Action {
   const after = machines.find((machine) => machine.name === name);
-  const keeps = records[name]?.spec.image !== undefined && after?.image !== undefined;
-  return { do: 'machine.destroy', machine: name, ...(keeps ? { keep: 'volumes' } : {}) };
+  const before = records[name]?.spec;
+  const volumes = before?.image !== undefined && after?.image !== undefined;
+  const disks = before?.kind === 'container' && after?.kind === 'container' && before.disks.length > 0;
+  const keep = disks ? (volumes ? 'volumes and disks' : 'disks') : volumes ? 'volumes' : undefined;
+  return { do: 'machine.destroy', machine: name, ...(keep === undefined ? {} : { keep }) };
 }
 
 /** Returns the nodes that a machine's start must come after: the sandbox's under '', networks under their names. */

@@ -1,6 +1,7 @@
 import { endingWords, isCompleted } from '../model/ending.ts';
 import { type Disk, type Isolation, isolationOf, type Machine, type Network } from '../model/project.ts';
 import type { MachineState, NetworkState, Observed } from '../model/state.ts';
+import { diskChanges } from './disks.ts';
 
 /** What has to happen to a machine so that it runs as the Tsfile says. */
 export type Fate =
@@ -29,7 +30,8 @@ export function fateOf(
     case 'broken':
       return { do: 'restart', cause: observed.reasons.join(', ') };
     case 'stopped': {
-      if (!isCompleted(wanted, observed)) return { do: 'start', cause: whyStopped(observed) };
+      if (!isCompleted(wanted, observed))
+        return { do: 'start', cause: [whyStopped(observed), ...containerDisks(record.spec, wanted)].join(', ') };
       const rerun = rerunCause ?? whyRestart(record.spec, wanted);
       return rerun === undefined ? { do: 'keep' } : { do: 'start', cause: rerun };
     }
@@ -50,6 +52,8 @@ export function whyStopped({ unexpectedly, ended }: Extract<Observed, { state: '
 export function whyRecreate(before: Machine, after: Machine): string | undefined {
   if (before.kind !== after.kind) return 'kind changed';
   if (before.box !== after.box) return after.image === undefined ? 'box changed' : 'image changed';
+  // A container's disks stay when it is made anew.
+  if (before.kind === 'container') return undefined;
   return before.disks.map((disk) => lostDisk(disk, after.disks)).find((reason) => reason !== undefined);
 }
 
@@ -97,10 +101,17 @@ const isolationWords: Readonly<Record<keyof Isolation, string>> = {
 
 /** Why a running machine has to be stopped and started, e.g. `memory, cpus changed`; undefined when it need not. */
 export function whyRestart(before: Machine, after: Machine): string | undefined {
-  const changed = fixedAtStart.filter(([key]) => !sameJson(before[key], after[key])).map(([, word]) => word);
-  const all = [...changed, ...(after.kind === 'container' ? changedIsolation(before, after) : [])];
-  return all.length === 0 ? undefined : `${all.join(', ')} changed`;
+  const isContainer = after.kind === 'container';
+  const changed = fixedAtStart
+    .filter(([key]) => !sameJson(before[key], after[key]) && !(isContainer && key === 'disks'))
+    .map(([, word]) => word);
+  const all = [...changed, ...(isContainer ? changedIsolation(before, after) : [])];
+  const causes = [...(all.length === 0 ? [] : [`${all.join(', ')} changed`]), ...containerDisks(before, after)];
+  return causes.length === 0 ? undefined : causes.join(', ');
 }
+
+const containerDisks = (before: Machine, after: Machine): string[] =>
+  after.kind === 'container' ? diskChanges(before.disks, after.disks) : [];
 
 function changedIsolation(before: Machine, after: Machine): string[] {
   const [old, wanted] = [isolationOf(before), isolationOf(after)];

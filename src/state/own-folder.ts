@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, fsyncSync, lstatSync, mkdirSync, openSync, statfsSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { TsvError } from '../model/errors.ts';
+import { syncFolder } from '../sys/sync-folder.ts';
 
 /**
  * An open folder that is proven to be this user's own. Its entries are reached through `/proc/self/fd/N`, which
@@ -93,16 +94,6 @@ export class OwnFolder {
 
   close(): void {
     closeSync(this.fd);
-  }
-}
-
-/** fsync of a folder: makes the names in it durable (fsync(2), NOTES). */
-function syncFolder(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

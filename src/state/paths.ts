@@ -1,7 +1,8 @@
 import { lstatSync, realpathSync, type Stats } from 'node:fs';
 import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { basename, isAbsolute, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
+import type { Disk } from '../model/project.ts';
 import { fnv1a } from './names.ts';
 import { OwnFolder } from './own-folder.ts';
 
@@ -20,6 +21,7 @@ export const stateFiles = {
   agentLog: 'agent.log',
   tsfileNote: 'tsfile.json',
   machines: 'machines',
+  disks: 'disks',
 } as const;
 
 /** Temporary files of {@link stateFiles}: `NAME.<16 hex>.tmp`. */
@@ -62,6 +64,15 @@ export function projectPaths(projectDir: string): ProjectPaths {
     machinesDir,
     machineDir: (name) => `${machinesDir}/${checkedName(name)}`,
   };
+}
+
+/**
+ * Image of a container's disk: in the machine's folder, or, where `destroy` is to leave it, in `.ts-vm/disks/NAME`. The disk's
+ * name was checked to be a plain word by the Tsfile's schema.
+ */
+export function diskImage(machineDir: string, { name, keep }: Pick<Disk, 'name' | 'keep'>): string {
+  const kept = join(machineDir, '..', '..', stateFiles.disks, basename(machineDir));
+  return join(keep === true ? kept : join(machineDir, stateFiles.disks), `${name}.img`);
 }
 
 /** RFC 1123 label: what a machine or network may be called, and so what may become part of a path. */

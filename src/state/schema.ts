@@ -98,7 +98,7 @@ const machine = object<Machine>(
     networks: list(object<Attachment>({ network: name }, { address: text })),
     forwards: list(object<Forward>({ hostAddress: text, hostPort: port, guestPort: port }, {})),
     shares: list(object<Share>({ host: path, guest: path, readonly: bool }, {})),
-    disks: list(object<Disk>({ name, sizeBytes: number }, {})),
+    disks: list(object<Disk>({ name, sizeBytes: number }, { mount: path, keep: bool })),
     dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy', 'completed') }, {})),
     provision: noSteps,
     bootTimeoutMs: number,

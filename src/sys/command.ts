@@ -13,6 +13,8 @@ export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   readonly signal?: AbortSignal;
+  /** A descriptor that the program has open, too, as its number 3: a lock that is to outlive this process with it. */
+  readonly holds?: number;
   /** Called with each piece of stderr as it comes. */
   readonly onStderr?: (text: string) => void;
 }
@@ -26,7 +28,7 @@ export function run(argv: readonly string[], options: CommandOptions = {}): Prom
   if (file === undefined) throw new TypeError('run: empty argv');
   return new Promise((resolve, reject) => {
     const child: ChildProcess = spawn(file, args, {
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', ...(options.holds === undefined ? [] : [options.holds])],
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),

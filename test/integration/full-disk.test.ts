@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest';
+import { makeImage } from '../../providers/namespace/disk-image.ts';
 import { descriptorOf, filesOf } from '../support/content.ts';
 import { fileServer, type Manners, someBytes } from '../support/file-server.ts';
 import { buildIngest, startIngest } from '../support/ingest-process.ts';
@@ -135,5 +136,22 @@ describe('a full disk', () => {
     const { ended } = await ingest(disk, server.url, descriptorOf(small));
     expect(await ended).toMatch(/^TSV_STORE .*the disk is full/);
     expect(filesOf(join(disk.path, 'images'))).toEqual([]);
+  });
+
+  test("that has no room for a container's disk is told with its path, and no half of one is left", async (context) => {
+    const disk = await smallDisk(context);
+    fill(disk, 64 * 1024);
+    const file = join(disk.path, 'disks/data.img');
+    const image = { file, words: 'web: its disk data', sizeBytes: 64 * MiB, owner: { uid: 0, gid: 0 } };
+    await expect(makeImage(image)).rejects.toMatchObject({
+      code: 'TSV_CONTAINER_START',
+      message: 'web: its disk data could not be made',
+      details: [expect.stringContaining(file), expect.anything()],
+      hint: `look at the free space with: df -h ${join(disk.path, 'disks')}`,
+    });
+    expect(readdirSync(join(disk.path, 'disks'))).toEqual([]);
+    rmSync(join(disk.path, 'filler'));
+    await makeImage(image);
+    expect(readdirSync(join(disk.path, 'disks'))).toEqual(['data.img']);
   });
 });

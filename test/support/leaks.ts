@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fnv1a } from '../../src/state/names.ts';
 import { type HostProcess, listProcesses, read, tsvId } from './host-processes.ts';
 import { until } from './until.ts';
@@ -323,7 +323,10 @@ function blockTraces(): Record<string, Trace> {
       .map((file) => read(`/sys/block/${name}/${file}`).trim())
       .find((text) => text !== '');
     if (/^(loop|dm-|nbd)/.test(name) && behind !== undefined && /tsv|ts-vm/.test(behind))
-      found[`${name} ${behind}`] = { what: `${name}: ${behind}`, clues: [] };
+      found[`${name} ${behind}`] = {
+        what: `${name}: ${behind}`,
+        clues: behind.startsWith('/') ? [`folder:${dirname(behind)}`] : [],
+      };
   }
   return found;
 }

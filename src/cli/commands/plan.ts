@@ -1,3 +1,4 @@
+import { requirePossible } from '../../app/host.ts';
 import { loadLocked } from '../../app/lock.ts';
 import { reconcile } from '../../plan/reconcile.ts';
 import { observe } from '../../state/observe.ts';
@@ -10,6 +11,7 @@ const changesCode = 2;
 
 export const plan: Handler<{ json?: boolean }> = async (session, targets, options) => {
   const { project } = await loadLocked(session.place);
+  requirePossible(project);
   const result = reconcile({ command: 'up', wanted: project, observation: observe(readState(project.dir)), targets });
   session.stdout.write(
     options.json === true

@@ -87,7 +87,7 @@ export const about: Readonly<Record<string, About>> = {
   },
   destroy: {
     text: [
-      'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes and the folder .ts-vm. What lies in the store stays. It asks first, unless --force is given.',
+      'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes and the folder .ts-vm. What lies in the store stays, and so do disks of containers with keep: true; it says where. It asks first, unless --force is given.',
     ],
     see: ['halt', 'up', 'store'],
     page: 'state',

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { hostRequirements } from '../../../src/app/host.ts';
+import { hostRequirements, requirePossible } from '../../../src/app/host.ts';
 import { mendCommands } from '../../../src/model/mend.ts';
 import type { Requirement } from '../../../src/model/provider.ts';
+import { container, project, vm } from '../plan/fixtures.ts';
 
 const ids = (...of: Parameters<typeof hostRequirements>) => hostRequirements(...of).map(({ id }) => id);
 const missing = (id: string, mend?: string): Requirement => ({
@@ -19,8 +20,21 @@ describe('what a host must have', () => {
     const forRoot = ids(['container'], 0);
     const forUser = ids(['container'], 1000);
     expect(forRoot).toEqual(expect.arrayContaining(['unshare', 'nsenter', 'ip', 'nft', 'dnsmasq', 'user-namespaces']));
-    expect(forUser).toEqual(expect.arrayContaining(forRoot));
+    // Disks of containers are for root alone.
+    expect(forRoot.filter((id) => !forUser.includes(id))).toEqual(['disks']);
     expect(forUser.filter((id) => !forRoot.includes(id)).sort()).toEqual(['newuidmap', 'slirp4netns', 'subuid', 'tun']);
+  });
+
+  test('is root for disks of containers: all machines that have some are named, before anything is made', () => {
+    const disks = [{ name: 'data', sizeBytes: 1 << 30, mount: '/data' }];
+    const asked = project([container('a', { disks }), container('b'), container('c', { disks }), vm('d', { disks })]);
+    expect(() => requirePossible(asked, 0)).not.toThrow();
+    expect(() => requirePossible(asked, 1000)).toThrow(
+      expect.objectContaining({
+        code: 'TSV_UNSUPPORTED',
+        details: ['a', 'c'].map((name) => expect.stringMatching(`^${name}: disks of a container need root`)),
+      }),
+    );
   });
 
   test('depends on the kinds of machines: QEMU is for VMs', () => {

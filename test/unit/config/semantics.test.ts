@@ -193,12 +193,7 @@ describe('kinds', () => {
   });
 
   test('what is not there for a kind is said plainly', async () => {
-    expect(
-      await said(
-        '  a: { image: d, disks: [{ name: x, size: 1G }], accel: kvm }\n  b: { box: d, share: [], command: x, pids: 5 }\n',
-      ),
-    ).toEqual([
-      'disks for a container are not supported',
+    expect(await said('  a: { image: d, accel: kvm }\n  b: { box: d, share: [], command: x, pids: 5 }\n')).toEqual([
       '`accel` is for VMs',
       'sharing folders with a VM is not supported yet',
       '`command` is for containers; a VM runs the system of its box',
@@ -265,6 +260,49 @@ describe('values', () => {
     expect(await said('  a: { box: d, disks: [{ name: x, size: 1M }, { name: x, size: 1000K }] }\n')).toEqual([
       'two disks are named `x`',
       'a disk has at least 1M',
+    ]);
+  });
+
+  test("a container's disks have a place where nothing else is, and room for a journal", async () => {
+    const disks = [
+      '{ name: a, size: 8M, mount: /data }',
+      '{ name: b, size: 8191K, mount: /data/ }',
+      '{ name: c, size: 1G }',
+      '{ name: d, size: 1G, mount: /site }',
+      '{ name: e, size: 1G, mount: /run }',
+      '{ name: f, size: 1G, mount: /dev/shm }',
+      '{ name: g, size: 1G, mount: / }',
+      '{ name: h, size: 1G, mount: data }',
+      '{ name: i, size: 1G, mount: /i, fs: xfs }',
+      '{ name: j, size: 1G, mount: /data/below }',
+    ].join(', ');
+    expect(
+      await said(`  a: { image: d, share: [{ host: ., guest: /site }], tmpfs: [/run], disks: [${disks}] }\n`),
+    ).toEqual([
+      'a disk of a container has at least 8M',
+      'two disks are at /data',
+      'the disk `c` of a container needs `mount`',
+      'a share is at /site, too',
+      'a folder in memory is at /run, too',
+      '/dev/shm of a container cannot be replaced by a disk',
+      '/ of a container cannot be replaced by a disk',
+      '"data" is not an absolute path in the machine (it starts with /)',
+      '`fs` cannot be "xfs"',
+    ]);
+  });
+
+  test('what is only for disks of containers is said of a VM', async () => {
+    expect(await said('  a: { box: d, disks: [{ name: x, size: 1M, mount: /data, fs: ext4, keep: true }] }\n')).toEqual(
+      ['mount', 'fs', 'keep'].map((key) => `\`${key}\` is for disks of containers`),
+    );
+  });
+
+  test("a container's disks are read with what is left out left out", async () => {
+    const body =
+      '  a: { image: d, disks: [{ name: x, size: 1.5G, mount: /x//y/., keep: true, fs: ext4 }, { name: z, size: 8M, mount: /z, keep: false }] }\n';
+    expect((await load(machines(body))).machines[0]?.disks).toEqual([
+      { name: 'x', sizeBytes: 1.5 * 2 ** 30, mount: '/x/y', keep: true },
+      { name: 'z', sizeBytes: 8 * 2 ** 20, mount: '/z' },
     ]);
   });
 });

@@ -65,6 +65,16 @@ describe('the configuration of a container', () => {
     expect(value).toEqual(made);
   });
 
+  test('binds its disks, each to have its file system alone', () => {
+    const disks = [{ path: '/data', file: '/p/.ts-vm/machines/web-1/disks/data.img' }];
+    expect(mount(config({}, {}, { disks }), '/data')).toEqual({
+      destination: '/data',
+      type: 'bind',
+      source: '/p/.ts-vm/machines/web-1/disks/data.img',
+      options: ['bind', 'nosuid', 'nodev'],
+    });
+  });
+
   test('says what the machine says', () => {
     const made = config(
       { workdir: '/srv', readOnly: true },

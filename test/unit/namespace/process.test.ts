@@ -16,7 +16,7 @@ function machine(fields: Partial<Machine> = {}, isolation: Partial<Isolation> = 
   return {
     name: 'a',
     env: {},
-    shares: [],
+    shares: [], disks: [],
     image: {},
     ...fields,
     isolation: { ...quiet, init: false, ...isolation },
@@ -114,7 +114,11 @@ describe('the volumes of an image', () => {
   test('give way to what the Tsfile and the kernel have there', () => {
     const shares = [{ host: '/h', guest: '/data', readonly: false }];
     expect(
-      paths(['/data', '/cache', '/kept', '/sys/fs/cgroup', '/proc'], { shares }, { tmpfs: [{ path: '/cache' }] }),
+      paths(
+        ['/data', '/cache', '/disk', '/kept', '/sys/fs/cgroup', '/proc'],
+        { shares, disks: [{ name: 'd', sizeBytes: 1, mount: '/disk' }] },
+        { tmpfs: [{ path: '/cache' }] },
+      ),
     ).toEqual(['/kept']);
   });
 

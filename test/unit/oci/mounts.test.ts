@@ -40,6 +40,19 @@ describe('a bind', () => {
     expect(opened('rbind')[0]).toContain(` ${524289 + 0x8000} `);
   });
 
+  test('of a mount that is given is restricted and attached like any other', () => {
+    const [mount] = plan([{ destination: '/x', type: 'bind', source: '/no/such.img', options: ['bind', 'nodev'] }], {
+      given: new Set(['/no/such.img']),
+      idmap: () => 'map',
+    });
+    const mounts = mount === undefined ? [] : [mount];
+    expect(lines(openBinds(mounts)).map((line) => line.replace(/ #.*/, ''))).toEqual([
+      "mount_setattr fd:bind0 '' 4096 {4 0 0 0} 32",
+      "mount_setattr fd:bind0 '' 36864 {1048576 0 0 fd:map} 32",
+    ]);
+    expectOrder(lines(mountAll(mounts, true)), /^mkdirat fd:dir x/, /^move_mount fd:bind0/, /^close fd:bind0/);
+  });
+
   test('is restricted before it is attached: alone, or with all below it', () => {
     expect(opened('rbind', 'ro', 'nosuid')[3]).toBe("mount_setattr fd:bind0 '' 4096 {3 0 0 0} 32");
     expect(opened('rbind', 'rro')[3]).toBe("mount_setattr fd:bind0 '' 36864 {1 0 0 0} 32");

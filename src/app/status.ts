@@ -1,5 +1,5 @@
 import { endingWords, isCompleted } from '../model/ending.ts';
-import type { MachineKind } from '../model/project.ts';
+import type { Disk, MachineKind } from '../model/project.ts';
 import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
 import { isCommand, readHolder } from '../state/lock.ts';
 import { observe } from '../state/observe.ts';
@@ -14,6 +14,8 @@ export interface MachineStatus {
   readonly detail?: string;
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
+  /** Absent: it has none. */
+  readonly disks?: readonly Disk[];
   readonly accel?: string;
   readonly accelReason?: string;
   readonly startedAt?: string;
@@ -115,6 +117,7 @@ function describe(
     ...(record.restarts === undefined ? {} : { restarts: record.restarts }),
     addresses: Object.fromEntries(record.addresses.map(({ network, address }) => [network, address])),
     forwards: record.spec.forwards.map(forwardText),
+    ...(record.spec.disks.length === 0 ? {} : { disks: record.spec.disks }),
     ...(record.accel === undefined ? {} : { accel: record.accel.accel, accelReason: record.accel.reason }),
     ...(record.startedAt === undefined || observed.state !== 'running' ? {} : { startedAt: record.startedAt }),
     ...(record.spec.image === undefined ? {} : { image: imageStatus(record) }),

@@ -36,6 +36,7 @@ test("a container's disks: written, grown, kept by reload, halt and a killed age
   expect(plan.stdout).toMatch(/^~ db .*disk data grows to 64M$/m);
   await project.ok('up');
   expect(Number(await sh('df --output=size -m /var/lib/data | tail -1'))).toBeGreaterThan(48);
+  expect((await project.ok('status')).stdout).toMatch(/ {2}data 64M, cache 8M$/m);
   expect(JSON.parse((await project.ok('inspect db --format .disks')).stdout)).toEqual([
     {
       name: 'data',

@@ -1,3 +1,4 @@
+import { sizeText } from '../../model/size.ts';
 import { type Cell, renderTable } from './table.ts';
 import { type Style, style, symbolsOf, type Terminal } from './terminal.ts';
 import { harmless } from './text.ts';
@@ -12,6 +13,7 @@ export interface StatusRow {
   /** By network. */
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
+  readonly disks?: readonly { readonly name: string; readonly sizeBytes: number }[];
   /** VMs: `kvm` or `tcg`. */
   readonly accel?: string;
   /** Steps done, of how many: `1/2`. */
@@ -39,6 +41,8 @@ const healthStyles: Readonly<Record<NonNullable<StatusRow['health']>['status'], 
   unhealthy: 'red',
 };
 
+const columns = ['MACHINE', 'KIND', 'STATE', 'ADDRESS', 'FORWARDS', 'DISKS', 'STEPS', 'WHY'];
+
 /** The machines as a table, a line that counts them, and what to do next; with a line break at the end. */
 export function renderStatus(
   { machines, inProgress }: StatusView,
@@ -51,10 +55,11 @@ export function renderStatus(
     stateCell(row),
     Object.values(row.addresses).join(', '),
     row.forwards.join(', '),
+    (row.disks ?? []).map(({ name, sizeBytes }) => `${name} ${sizeText(sizeBytes)}`).join(', '),
     row.provisioned ?? '',
     { text: row.detail ?? '', style: 'dim' },
   ]);
-  const table = renderTable(['MACHINE', 'KIND', 'STATE', 'ADDRESS', 'FORWARDS', 'STEPS', 'WHY'], rows, terminal);
+  const table = renderTable(columns, rows, terminal);
   const next = inProgress === undefined ? nextStep(machines) : undefined;
   const lines = [
     machines.length === 0 ? 'this project has no machines' : summary(machines),

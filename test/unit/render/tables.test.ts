@@ -80,6 +80,19 @@ db       vm (tcg)   stopped  10.77.1.10                                0/2    en
 `);
   });
 
+  test('has a column for disks where there are some', () => {
+    const disks = [
+      { name: 'data', sizeBytes: 2 ** 31 },
+      { name: 'log', sizeBytes: 8 * 2 ** 20 },
+    ];
+    expect(renderStatus({ machines: [row('a', 'running', { disks }), row('b', 'running')] }, pipe)).toContain(
+      `MACHINE  KIND       STATE    DISKS
+a        container  running  data 2G, log 8M
+b        container  running
+`,
+    );
+  });
+
   test('fits into eighty columns', () => {
     for (const line of renderStatus({ machines: mixed }, screenOf(80, 24)).split('\n'))
       expect(displayWidth(line)).toBeLessThanOrEqual(80);

@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { mustRun, run } from '../../../src/sys/command.ts';
 import { errnoName } from '../../../src/sys/errno.ts';
@@ -16,6 +17,16 @@ describe('a command', () => {
 
   test('that does not read its input still ends in order', async () => {
     expect((await run(['true'], { input: Buffer.alloc(1 << 20) })).code).toBe(0);
+  });
+
+  test('has what it is to hold open', async () => {
+    const fd = openSync(import.meta.filename, 'r');
+    try {
+      const { stdout } = await run(['readlink', '/proc/self/fd/3'], { holds: fd });
+      expect(stdout.trim()).toBe(import.meta.filename);
+    } finally {
+      closeSync(fd);
+    }
   });
 
   test('keeps the end of an output that is too long', async () => {

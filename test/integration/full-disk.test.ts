@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test, vi } from 'vitest';
 import { makeImage } from '../../providers/namespace/disk-image.ts';
 import { descriptorOf, filesOf } from '../support/content.ts';
 import { fileServer, type Manners, someBytes } from '../support/file-server.ts';
@@ -142,6 +142,8 @@ describe('a full disk', () => {
     const disk = await smallDisk(context);
     fill(disk, 64 * 1024);
     const file = join(disk.path, 'disks/data.img');
+    vi.stubEnv('PATH', `${process.env.PATH}:/usr/sbin:/sbin`); // an ordinary user's lacks them, the agent's does not
+    onTestFinished(() => void vi.unstubAllEnvs());
     const image = { file, words: 'web: its disk data', sizeBytes: 64 * MiB, owner: { uid: 0, gid: 0 } };
     await expect(makeImage(image)).rejects.toMatchObject({
       code: 'TSV_CONTAINER_START',

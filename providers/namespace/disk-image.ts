@@ -71,13 +71,17 @@ const mke2fs = ['mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096', '-I', '256', '
 
 /**
  * Opens an image, for reading and writing.
- * @throws TSV_CONTAINER_START when it is no file, or has no ext4: it is left as it is
+ * @throws TSV_CONTAINER_START when it is no file, not this user's alone, or has no ext4: it is left as it is
  */
 export function openImage({ file, words }: DiskImage): number {
   let fd: number | undefined;
   try {
     fd = openSync(file, O.RDWR | O.NOFOLLOW | O.NONBLOCK | O.CLOEXEC);
-    if (!fstatSync(fd).isFile()) throw notUsed(words, file, 'it is not a file');
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw notUsed(words, file, 'it is not a file');
+    // A project's folder may come from anywhere, and the kernel trusts a file system: those that tsv made are nobody else's.
+    if (stat.uid !== process.getuid?.() || (stat.mode & 0o077) !== 0)
+      throw notUsed(words, file, 'others could have made it', `chmod 600 ${file}   # if it is yours`);
     if (!hasExt4(fd)) throw notUsed(words, file, 'it has no ext4 file system');
     return fd;
   } catch (error) {
@@ -152,11 +156,12 @@ async function check({ file, words }: DiskImage, fd: number, all: boolean): Prom
 
 const roomHint = (file: string): string => `look at the free space with: df -h ${dirname(file)}`;
 
-const notUsed = (words: string, file: string, why: string): TsvError =>
-  new TsvError('TSV_CONTAINER_START', `${words} is not used: ${why}`, {
-    details: [file],
-    hint: `put a good image in its place, or move it away: tsv up makes a new, empty one`,
-  });
+const notUsed = (
+  words: string,
+  file: string,
+  why: string,
+  hint = 'put a good image in its place, or move it away: tsv up makes a new, empty one',
+): TsvError => new TsvError('TSV_CONTAINER_START', `${words} is not used: ${why}`, { details: [file], hint });
 
 /** An error of the host's, with the path; a TsvError stays as it is. */
 function failed(message: string, file: string, error: unknown): TsvError {

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
@@ -158,7 +159,7 @@ describe('a disk', () => {
     const file = imageOf(container);
     mkdirSync(dirname(file), { recursive: true });
     const garbage = Buffer.alloc(32 * MiB, 'garbage ');
-    writeFileSync(file, garbage);
+    writeFileSync(file, garbage, { mode: 0o600 });
     await expect(container.start()).rejects.toMatchObject({
       code: 'TSV_CONTAINER_START',
       message: 'foreign: its disk data is not used: it has no ext4 file system',
@@ -167,6 +168,21 @@ describe('a disk', () => {
     expect(readFileSync(file).equals(garbage)).toBe(true);
     expect(loopOf(file)).toBeUndefined();
     expect(lab().cgroupFolders('foreign')).toEqual([]);
+  });
+
+  test('whose image others may write or read is not mounted: it may have come with the folder', async () => {
+    const container = await started('stranger', [data()]);
+    const file = imageOf(container);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    await container.stop(true);
+    chmodSync(file, 0o644);
+    await expect(container.start()).rejects.toMatchObject({
+      code: 'TSV_CONTAINER_START',
+      message: 'stranger: its disk data is not used: others could have made it',
+      hint: expect.stringContaining(`chmod 600 ${file}`),
+    });
+    chmodSync(file, 0o600);
+    await container.start();
   });
 
   test('that somebody else has as a loop device is not mounted twice', async () => {

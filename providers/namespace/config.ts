@@ -253,13 +253,13 @@ const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>
     options: ['bind', 'nosuid', 'nodev'],
   }));
 
-/** What is bound is the file system in the image, whose descriptor the runtime gets. */
+/** What is bound is the file system in the image, whose descriptor the runtime gets; its ids are the container's own. */
 const diskMounts = (disks: readonly DiskPlace[]): OciMount[] =>
   disks.map(({ path, file }) => ({
     destination: path,
     type: 'bind',
     source: file,
-    options: ['bind', 'nosuid', 'nodev'],
+    options: ['bind', 'idmap', 'nosuid', 'nodev'],
   }));
 
 /** What is mounted below another mount comes after it. */

@@ -71,7 +71,7 @@ describe('the configuration of a container', () => {
       destination: '/data',
       type: 'bind',
       source: '/p/.ts-vm/machines/web-1/disks/data.img',
-      options: ['bind', 'nosuid', 'nodev'],
+      options: ['bind', 'idmap', 'nosuid', 'nodev'],
     });
   });
 

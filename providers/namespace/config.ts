@@ -6,6 +6,7 @@ import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
 import { containerProcess } from './process.ts';
+import type { PlacedShare } from './shares.ts';
 import type { Volume } from './volumes.ts';
 
 /** Capabilities of a container's root: what package installation and servers need, and nothing that reaches the host. */
@@ -63,6 +64,8 @@ export interface ConfigHost {
   /** What the machine's image says; absent: it has none. */
   readonly image?: ContainerDefaults;
   readonly volumes?: readonly Volume[];
+  /** Absent: the machine's, as they are. */
+  readonly shares?: readonly PlacedShare[];
 }
 
 /** The bundle's config.json for a machine of a Tsfile. Pure. */
@@ -101,7 +104,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
       ...[
         ...tmpfsMounts(isolation),
         ...deviceMounts(isolation.devices),
-        ...shareMounts(context),
+        ...shareMounts(host.shares ?? machine.shares),
         ...volumeMounts(host.volumes ?? []),
       ].toSorted(byDepth),
     ],
@@ -234,12 +237,19 @@ const deviceMounts = (devices: readonly Device[]): OciMount[] =>
     options: ['bind', 'nosuid', 'noexec', ...(access.includes('w') ? [] : ['ro'])],
   }));
 
-const shareMounts = ({ machine }: MachineContext): OciMount[] =>
-  machine.shares.map((share) => ({
-    destination: share.guest,
+const shareMounts = (shares: readonly PlacedShare[]): OciMount[] =>
+  shares.map(({ host, guest, readonly, mappings }) => ({
+    destination: guest,
     type: 'bind',
-    source: share.host,
-    options: ['rbind', 'rnosuid', 'rnodev', ...(share.readonly ? ['rro'] : [])],
+    source: host,
+    options: [
+      'rbind',
+      'rnosuid',
+      'rnodev',
+      ...(readonly ? ['rro'] : []),
+      ...(mappings === undefined ? [] : ['ridmap']),
+    ],
+    ...(mappings === undefined ? {} : { uidMappings: mappings.uids, gidMappings: mappings.gids }),
   }));
 
 const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>

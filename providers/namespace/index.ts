@@ -50,13 +50,12 @@ import { endLeftovers } from './leftovers.ts';
 import { lowerLayers } from './lower.ts';
 import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
+import { foreignShare, placeShares } from './shares.ts';
 import { ContainerTransport } from './transport.ts';
 import { ensureVolumes, type Volume, volumeOf } from './volumes.ts';
 
 export interface NamespaceProviderOptions {
   readonly map: UserMap;
-  /** The sandbox's user namespace. */
-  readonly userns: string;
   /** Lays the container's cables: see net/sandbox.ts. */
   connect(context: MachineContext, pid: number): Promise<void>;
   dial(netns: string, port: number): Promise<Duplex>;
@@ -101,17 +100,23 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     volumePaths(machine, box.defaults).map((path) => volumeOf(dir, path));
 
   /** What the image and the host say about a machine, for its configuration. */
-  const configOf = (context: MachineContext): OciConfig => {
+  const configOf = (context: MachineContext, notice: (text: string) => void = () => {}): OciConfig => {
     const { machine, dir, box } = context;
     const isolation = isolationOf(machine);
     const layers = [join(dir, 'upper'), ...(box.layers ?? [])];
     const file = (path: string) => readLayers(layers, path) ?? '';
-    const { user } = containerProcess(machine, box.defaults);
+    const lookUp = (user: string) => lookUpUser(file('/etc/passwd'), file('/etc/group'), user);
+    const user = lookUp(containerProcess(machine, box.defaults).user);
     return containerConfig(context, {
       ids,
       lastCapability: lastCapability(),
-      user: lookUpUser(file('/etc/passwd'), file('/etc/group'), user),
+      user,
       ...(box.defaults === undefined ? {} : { image: box.defaults, volumes: volumesOf(context) }),
+      shares: placeShares(machine.shares, {
+        block: map.rooted ? map.uids[0] : undefined,
+        user: (uid) => (uid === undefined ? user : lookUp(String(uid))),
+        notice,
+      }),
       seccomp:
         typeof isolation.seccomp === 'string'
           ? undefined
@@ -213,7 +218,10 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       ];
     },
 
-    validate: (machine) => (machine.disks.length > 0 ? ['disks are for virtual machines'] : []),
+    validate: (machine) => [
+      ...(machine.disks.length > 0 ? ['disks are for virtual machines'] : []),
+      ...(map.rooted ? [] : machine.shares.flatMap(foreignShare)),
+    ],
 
     async observe(context): Promise<Observed> {
       if (isAlive(context.process)) return { state: 'running', process: context.process };
@@ -265,7 +273,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       // An overlay without a place to write to needs two layers.
       await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, ownerOf(0));
       signal.throwIfAborted();
-      const config = configOf(context);
+      const config = configOf(context, notice);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
       const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
@@ -286,7 +294,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           stdio: { stdin, stdout: output.fd, stderr: output.fd },
           keeper: output.keeper,
           init: containerProcess(machine, box.defaults).init,
-          ...(map.rooted ? { bindMap: options.userns, unmapped: volumes.map((volume) => volume.folder) } : {}),
+          idmapOptional: true,
           connect: (pid) => options.connect(context, pid),
         });
         remember(dir, container.kept ?? Promise.resolve());

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Device, Share, Tmpfs } from '../model/project.ts';
 import { whyUnreadable } from './content.ts';
 import type { Report, Span } from './diagnostic.ts';
-import { booleanOf, fieldOf, guestPathOf, itemsOf, leastPage, normalGuestPath, textOf } from './read.ts';
+import { booleanOf, fieldOf, guestPathOf, itemsOf, leastPage, normalGuestPath, numberOf, textOf } from './read.ts';
 import { didYouMean } from './suggest.ts';
 import type { Node } from './tree.ts';
 import { parseMode, parseSize } from './units.ts';
@@ -33,7 +33,14 @@ export function readShares(node: Node | undefined, dir: string, report: Report):
     if (guest === undefined || path === undefined) continue;
     if (isTaken(guest.value)) report(guest.at, `${guest.value} of a container cannot be replaced by a share`);
     if (shares.some((other) => other.guest === guest.value)) report(guest.at, `two shares are at ${guest.value}`);
-    shares.push({ host: path, guest: guest.value, readonly: booleanOf(fieldOf(item, 'readonly')) ?? false });
+    const [uid, gid] = [numberOf(fieldOf(item, 'uid'))?.value, numberOf(fieldOf(item, 'gid'))?.value];
+    shares.push({
+      host: path,
+      guest: guest.value,
+      readonly: booleanOf(fieldOf(item, 'readonly')) ?? false,
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
+    });
   }
   return shares;
 }

@@ -194,6 +194,9 @@ export interface Share {
   /** Absolute path in the machine. */
   readonly guest: string;
   readonly readonly: boolean;
+  /** Who inside is what the owner of the folder is outside; absent: the machine's user. One of the two: the owner is given. */
+  readonly uid?: number;
+  readonly gid?: number;
 }
 
 export interface Disk {

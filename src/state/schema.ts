@@ -97,7 +97,7 @@ const machine = object<Machine>(
     env: mapOf(text),
     networks: list(object<Attachment>({ network: name }, { address: text })),
     forwards: list(object<Forward>({ hostAddress: text, hostPort: port, guestPort: port }, {})),
-    shares: list(object<Share>({ host: path, guest: path, readonly: bool }, {})),
+    shares: list(object<Share>({ host: path, guest: path, readonly: bool }, { uid: wholeFrom(0), gid: wholeFrom(0) })),
     disks: list(object<Disk>({ name, sizeBytes: number }, {})),
     dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy', 'completed') }, {})),
     provision: noSteps,

@@ -215,7 +215,6 @@ export class Lab {
     this.sockets = new SocketFactory(this.sandbox.netns, builtFile('parts/sockets-worker.js'));
     this.provider = createNamespaceProvider({
       map,
-      userns: `/proc/${holder.pid}/ns/user`,
       connect: (context, pid) =>
         this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
       dial: (netns, port) => this.sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),

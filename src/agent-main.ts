@@ -13,6 +13,7 @@ import {
   writeHolder,
 } from './state/lock.ts';
 import { projectPaths } from './state/paths.ts';
+import { removeStateDir } from './state/remove.ts';
 import { keepAlive, signalProcess, waitExit } from './sys/children.ts';
 import { exitAtOnce } from './sys/exit.ts';
 import { tryLockExclusive } from './sys/flock.ts';
@@ -63,11 +64,11 @@ async function main(): Promise<void> {
     retire();
     await store.settled();
     await close();
-    const { machines, networks, sandbox } = store.current;
-    if (Object.keys(machines).length + Object.keys(networks).length === 0 && sandbox === undefined) {
+    const { machines, networks, volumes, sandbox } = store.current;
+    if (Object.keys({ ...machines, ...networks, ...volumes }).length === 0 && sandbox === undefined) {
       // Nothing exists any more: nothing is left behind.
       rmSync(config.runDir, { recursive: true, force: true });
-      rmSync(projectPaths(config.projectDir).stateDir, { recursive: true, force: true });
+      removeStateDir(config.projectDir);
     } else {
       clearHolder(config.projectDir);
     }

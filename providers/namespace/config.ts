@@ -253,11 +253,11 @@ const shareMounts = (shares: readonly PlacedShare[]): OciMount[] =>
   }));
 
 const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>
-  volumes.map(({ path, folder }) => ({
+  volumes.map(({ path, folder, readonly }) => ({
     destination: path,
     type: 'bind',
     source: folder,
-    options: ['bind', 'nosuid', 'nodev'],
+    options: ['bind', 'nosuid', 'nodev', ...(readonly ? ['ro'] : [])],
   }));
 
 /** What is mounted below another mount comes after it. */

@@ -7,6 +7,7 @@ import { TsvError } from '../model/errors.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { openLockFile } from '../state/lock.ts';
 import { ensureRunDir, projectPaths, runPaths, storeDir } from '../state/paths.ts';
+import { removeStateDir } from '../state/remove.ts';
 import { readState } from '../state/store.ts';
 import { isAlive } from '../sys/process.ts';
 import { type Holder, readUserMap, startHolder, type UserMap } from '../sys/userns.ts';
@@ -66,9 +67,9 @@ const startTries = 5;
 
 /** What a start that failed has made for a project of which nothing exists. */
 function removeUnused(projectDir: string, runDir: string): void {
-  const { stateDir, stateFile } = projectPaths(projectDir);
-  if (statSync(stateFile, { throwIfNoEntry: false }) !== undefined) return;
-  for (const folder of [runDir, stateDir]) rmSync(folder, { recursive: true, force: true });
+  if (statSync(projectPaths(projectDir).stateFile, { throwIfNoEntry: false }) !== undefined) return;
+  rmSync(runDir, { recursive: true, force: true });
+  removeStateDir(projectDir);
 }
 
 /** Opens and locks a file that its last holder may remove: what was locked must still be what the name stands for. */

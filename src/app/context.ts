@@ -44,6 +44,7 @@ export function createAgent(config: AgentConfig) {
   const places: MachinePlaces = {
     machineDir: paths.machineDir,
     runDir: run.machineDir,
+    volumeDir: paths.volumeDir,
     box: (machine, digest) => sourceOf({ storeDir, map }, machine, digest),
   };
   const dial = (host: string, port: number) => sockets.dial(host, port, { timeoutMs: 10_000 });

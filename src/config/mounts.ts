@@ -16,7 +16,7 @@ const shellWord = (text: string): string =>
 const kernelPaths = ['/proc', '/sys', '/dev'];
 
 const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
-const isTaken = (path: string): boolean => path === '/' || kernelPaths.some((folder) => isBelow(path, folder));
+export const isTaken = (path: string): boolean => path === '/' || kernelPaths.some((folder) => isBelow(path, folder));
 
 export function readShares(node: Node | undefined, dir: string, report: Report): readonly Share[] {
   const shares: Share[] = [];
@@ -45,8 +45,14 @@ export function readShares(node: Node | undefined, dir: string, report: Report):
   return shares;
 }
 
-/** `PATH` or `PATH:size=SIZE,mode=MODE`. `shares`: those of the same container. */
-export function readTmpfs(node: Node | undefined, shares: readonly Share[], report: Report): readonly Tmpfs[] {
+/** Of the same container: where it has something of the host already. */
+export interface Mounted {
+  readonly shares: readonly { readonly guest: string }[];
+  readonly volumes: readonly { readonly guest: string }[];
+}
+
+/** `PATH` or `PATH:size=SIZE,mode=MODE`. */
+export function readTmpfs(node: Node | undefined, { shares, volumes }: Mounted, report: Report): readonly Tmpfs[] {
   const mounts: Tmpfs[] = [];
   for (const item of itemsOf(node)) {
     const text = textOf(item);
@@ -59,6 +65,7 @@ export function readTmpfs(node: Node | undefined, shares: readonly Share[], repo
     }
     if (mounts.some((other) => other.path === path)) report(text.at, `two folders in memory are at ${path}`);
     if (shares.some((share) => share.guest === path)) report(text.at, `a share is at ${path}, too`);
+    if (volumes.some((volume) => volume.guest === path)) report(text.at, `a volume is at ${path}, too`);
     mounts.push({ path, ...readTmpfsOptions(options, text.at, report) });
   }
   return mounts;

@@ -16,6 +16,7 @@ import type {
   Share,
   Tmpfs,
   Ulimit,
+  VolumeUse,
 } from '../model/project.ts';
 import type {
   Ending,
@@ -26,6 +27,7 @@ import type {
   ProcessRef,
   SandboxState,
   State,
+  VolumeState,
 } from '../model/state.ts';
 import {
   anything,
@@ -41,10 +43,11 @@ import {
   text,
   wholeFrom,
 } from './check.ts';
-import { nameLabel } from './paths.ts';
+import { nameLabel, volumeName } from './paths.ts';
 
 // Names become paths and pids get signals: those are checked closely even though the file is our own.
 const name = matching(nameLabel, 'a name (letters, digits, -)');
+const volume = matching(volumeName, 'the name of a volume');
 const path = matching(/^\//, 'an absolute path');
 const digits = matching(/^[0-9]+$/, 'a number');
 const port = wholeFrom(1);
@@ -109,6 +112,7 @@ const machine = object<Machine>(
     image: object<ImageUse>({}, { digest }),
     entrypoint: list(text),
     command: list(text),
+    volumes: list(object<VolumeUse>({ name: volume, guest: path, readonly: bool }, {})),
     isolation,
     healthcheck: object<Healthcheck>(
       { everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
@@ -178,7 +182,7 @@ const state = object<State>(
     networks: mapOf(networkState, name),
     machines: mapOf(machineState, name),
   },
-  { sandbox },
+  { sandbox, volumes: mapOf(object<VolumeState>({ keep: bool }, { left: bool }), volume) },
 );
 
 /** Checks a parsed state file of the current version. @throws Mismatch with the place of the first mistake */

@@ -287,6 +287,7 @@ export class Lab {
       projectName: 'lab',
       dir,
       runDir: dir,
+      volumeDir: (volume) => join(this.folder, 'volumes', volume),
       box: options.box ?? this.box,
       addresses,
       networks: { default: { bridge: network.bridge, gateway: network.gateway, prefix: 24, mode: 'isolated' } },

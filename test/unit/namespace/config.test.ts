@@ -238,6 +238,18 @@ describe('mounts of a machine', () => {
     expect(validateConfig(JSON.parse(JSON.stringify(made)), 'config.json').warnings).toEqual([]);
   });
 
+  test('a volume has no id map: its files have the ids of the container', () => {
+    const volumes = [
+      { path: '/data', folder: '/v/data', readonly: false },
+      { path: '/data/in', folder: '/v/in', readonly: true },
+    ];
+    const made = config({}, {}, { volumes });
+    expect(made.mounts?.slice(-2)).toEqual([
+      { destination: '/data', type: 'bind', source: '/v/data', options: ['bind', 'nosuid', 'nodev'] },
+      { destination: '/data/in', type: 'bind', source: '/v/in', options: ['bind', 'nosuid', 'nodev', 'ro'] },
+    ]);
+  });
+
   test("come after those that they lie in, and after the kernel's", () => {
     const made = config(
       { tmpfs: [{ path: '/a/b/c' }, { path: '/a' }] },

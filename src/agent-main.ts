@@ -64,8 +64,8 @@ async function main(): Promise<void> {
     retire();
     await store.settled();
     await close();
-    const { machines, networks, sandbox } = store.current;
-    if (Object.keys(machines).length + Object.keys(networks).length === 0 && sandbox === undefined) {
+    const { machines, networks, volumes, sandbox } = store.current;
+    if (Object.keys({ ...machines, ...networks, ...volumes }).length === 0 && sandbox === undefined) {
       // Nothing exists any more: nothing is left behind.
       rmSync(config.runDir, { recursive: true, force: true });
       removeStateDir(config.projectDir);

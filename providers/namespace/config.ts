@@ -7,6 +7,7 @@ import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from 
 import { capabilityNames } from '../../src/sys/capabilities.ts';
 import type { DiskPlace } from './disks.ts';
 import { containerProcess } from './process.ts';
+import type { PlacedShare } from './shares.ts';
 import type { Volume } from './volumes.ts';
 
 /** Capabilities of a container's root: what package installation and servers need, and nothing that reaches the host. */
@@ -65,6 +66,8 @@ export interface ConfigHost {
   readonly image?: ContainerDefaults;
   readonly volumes?: readonly Volume[];
   readonly disks?: readonly DiskPlace[];
+  /** Absent: the machine's, as they are. */
+  readonly shares?: readonly PlacedShare[];
 }
 
 /** The bundle's config.json for a machine of a Tsfile. Pure. */
@@ -103,7 +106,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
       ...[
         ...tmpfsMounts(isolation),
         ...deviceMounts(isolation.devices),
-        ...shareMounts(context),
+        ...shareMounts(host.shares ?? machine.shares),
         ...volumeMounts(host.volumes ?? []),
         ...diskMounts(host.disks ?? []),
       ].toSorted(byDepth),
@@ -237,20 +240,27 @@ const deviceMounts = (devices: readonly Device[]): OciMount[] =>
     options: ['bind', 'nosuid', 'noexec', ...(access.includes('w') ? [] : ['ro'])],
   }));
 
-const shareMounts = ({ machine }: MachineContext): OciMount[] =>
-  machine.shares.map((share) => ({
-    destination: share.guest,
+const shareMounts = (shares: readonly PlacedShare[]): OciMount[] =>
+  shares.map(({ host, guest, readonly, mappings }) => ({
+    destination: guest,
     type: 'bind',
-    source: share.host,
-    options: ['rbind', 'rnosuid', 'rnodev', ...(share.readonly ? ['rro'] : [])],
+    source: host,
+    options: [
+      'rbind',
+      'rnosuid',
+      'rnodev',
+      ...(readonly ? ['rro'] : []),
+      ...(mappings === undefined ? [] : ['ridmap']),
+    ],
+    ...(mappings === undefined ? {} : { uidMappings: mappings.uids, gidMappings: mappings.gids }),
   }));
 
 const volumeMounts = (volumes: readonly Volume[]): OciMount[] =>
-  volumes.map(({ path, folder }) => ({
+  volumes.map(({ path, folder, readonly }) => ({
     destination: path,
     type: 'bind',
     source: folder,
-    options: ['bind', 'nosuid', 'nodev'],
+    options: ['bind', 'nosuid', 'nodev', ...(readonly ? ['ro'] : [])],
   }));
 
 /** What is bound is the file system in the image, whose descriptor the runtime gets; its ids are the container's own. */

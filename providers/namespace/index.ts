@@ -44,6 +44,7 @@ import type { Keeper } from '../../src/sys/keeper.ts';
 import { keeperOf } from '../../src/sys/keeper-of.ts';
 import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { lastLines } from '../../src/sys/last-lines.ts';
+import { Mutex } from '../../src/sys/mutex.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
@@ -53,13 +54,12 @@ import { endLeftovers } from './leftovers.ts';
 import { lowerLayers } from './lower.ts';
 import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
+import { foreignShare, placeShares } from './shares.ts';
 import { ContainerTransport } from './transport.ts';
-import { ensureVolumes, type Volume, volumeOf } from './volumes.ts';
+import { ensureVolumes, imageVolume, projectVolume, type Volume, type VolumeSource } from './volumes.ts';
 
 export interface NamespaceProviderOptions {
   readonly map: UserMap;
-  /** The sandbox's user namespace. */
-  readonly userns: string;
   /** Lays the container's cables: see net/sandbox.ts. */
   connect(context: MachineContext, pid: number): Promise<void>;
   dial(netns: string, port: number): Promise<Duplex>;
@@ -100,22 +100,59 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     return { ...cgroup, members: cgroup.members.filter(({ folder }) => existsSync(folder)) };
   };
 
-  const volumesOf = ({ machine, dir, box }: MachineContext): Volume[] =>
-    volumePaths(machine, box.defaults).map((path) => volumeOf(dir, path));
+  const projectVolumes = ({ machine, volumeDir }: MachineContext): Volume[] =>
+    (machine.volumes ?? []).map((use) => projectVolume(use, volumeDir));
+  const volumesOf = (context: MachineContext): Volume[] => [
+    ...volumePaths(context.machine, context.box.defaults).map((path) => imageVolume(context.dir, path)),
+    ...projectVolumes(context),
+  ];
+  const volumeTurn = new Mutex();
+
+  /** The box or image in its layers. @throws TSV_CONTAINER_START */
+  const layersOf = ({ dir, box }: MachineContext) => {
+    if (box.layers === undefined) throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
+    const { lower, folder } = lowerLayers(dir, box.layers);
+    return {
+      lower,
+      ...(folder === undefined ? {} : { folder }),
+      mountPoint: join(dir, 'rootfs'),
+      userxattr: !map.rooted || box.defaults !== undefined, // an image's layers have their attributes as user.overlay.*
+    };
+  };
+  /** @param upper above the layers: an overlay without a place to write to needs two */
+  const volumeSource = (layers: ReturnType<typeof layersOf>, upper: string): VolumeSource => ({
+    layers: { ...layers, lower: [upper, ...layers.lower] },
+    owner: ownerOf(0),
+    turn: volumeTurn,
+  });
+
+  /** A folder of the machine that belongs to the container's root. */
+  const makeOwn = ({ dir }: MachineContext, name: string): void => {
+    const folder = join(dir, name);
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    chownSync(folder, ownerOf(0), ownerOf(0));
+  };
 
   /** What the image and the host say about a machine, for its configuration. */
-  const configOf = (context: MachineContext): OciConfig => {
+  const configOf = (context: MachineContext, notice: (text: string) => void = () => {}): OciConfig => {
     const { machine, dir, box } = context;
     const isolation = isolationOf(machine);
     const layers = [join(dir, 'upper'), ...(box.layers ?? [])];
     const file = (path: string) => readLayers(layers, path) ?? '';
-    const { user } = containerProcess(machine, box.defaults);
+    const lookUp = (user: string) => lookUpUser(file('/etc/passwd'), file('/etc/group'), user);
+    const user = lookUp(containerProcess(machine, box.defaults).user);
     return containerConfig(context, {
       ids,
       lastCapability: lastCapability(),
-      user: lookUpUser(file('/etc/passwd'), file('/etc/group'), user),
-      ...(box.defaults === undefined ? {} : { image: box.defaults, volumes: volumesOf(context) }),
+      user,
+      ...(box.defaults === undefined ? {} : { image: box.defaults }),
+      volumes: volumesOf(context),
       disks: diskPlaces(context),
+      shares: placeShares(machine.shares, {
+        block: map.rooted ? map.uids[0] : undefined,
+        user: (uid) => (uid === undefined ? user : lookUp(String(uid))),
+        notice,
+      }),
       seccomp:
         typeof isolation.seccomp === 'string'
           ? undefined
@@ -217,7 +254,10 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       ];
     },
 
-    validate: (machine) => refuseDisks(machine, map.rooted),
+    validate: (machine) => [
+      ...refuseDisks(machine, map.rooted),
+      ...(map.rooted ? [] : machine.shares.flatMap(foreignShare)),
+    ],
 
     async observe(context): Promise<Observed> {
       if (isAlive(context.process)) return { state: 'running', process: context.process };
@@ -227,11 +267,13 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     },
 
     async create(context) {
-      for (const name of ['upper', 'work', 'rootfs']) {
-        const folder = join(context.dir, name);
-        mkdirSync(folder, { recursive: true, mode: 0o755 });
-        chownSync(folder, ownerOf(0), ownerOf(0));
-      }
+      const isNew = !existsSync(join(context.dir, 'upper'));
+      for (const name of ['work', 'rootfs']) makeOwn(context, name);
+      const volumes = isNew ? projectVolumes(context) : [];
+      if (volumes.length > 0)
+        await ensureVolumes(volumes, volumeSource(layersOf(context), join(context.dir, 'work')), { empty: true });
+      // Last: what has it is not new any more.
+      makeOwn(context, 'upper');
       const identityDir = join(context.dir, 'identity');
       const identity = ensureIdentity(identityDir, `tsv ${context.projectName}/${context.machine.name}`);
       const { defaults } = context.box;
@@ -254,22 +296,11 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (isAlive(context.process)) return { process: context.process };
       signal.throwIfAborted();
       const { dir, machine, box } = context;
-      if (box.layers === undefined)
-        throw new TsvError('TSV_CONTAINER_START', `box ${box.name} has no root file system`);
-      const userxattr = !map.rooted || box.defaults !== undefined;
-      const { lower, folder } = lowerLayers(dir, box.layers);
-      const layers = {
-        lower,
-        ...(folder === undefined ? {} : { folder }),
-        mountPoint: join(dir, 'rootfs'),
-        userxattr, // an image's layers have their attributes as user.overlay.*
-      };
+      const layers = layersOf(context);
       const upper = join(dir, 'upper');
-      const volumes = volumesOf(context);
-      // An overlay without a place to write to needs two layers.
-      await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, ownerOf(0));
+      await ensureVolumes(volumesOf(context), volumeSource(layers, upper), { empty: false });
       signal.throwIfAborted();
-      const config = configOf(context);
+      const config = configOf(context, notice);
       writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
       const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
@@ -294,7 +325,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           keeper: output.keeper,
           init: containerProcess(machine, box.defaults).init,
           mounts: new Map(disks.map(({ file, mount }) => [file, mount])),
-          ...(map.rooted ? { bindMap: options.userns, unmapped: volumes.map((volume) => volume.folder) } : {}),
+          idmapOptional: true,
           connect: (pid) => options.connect(context, pid),
         });
         remember(dir, container.kept ?? Promise.resolve());

@@ -63,6 +63,7 @@ export function stopSignalOf(machine: Machine, image: ContainerDefaults | undefi
 export function volumePaths(machine: Machine, image: ContainerDefaults | undefined): readonly string[] {
   const taken = new Set([
     ...machine.shares.map(({ guest }) => guest),
+    ...(machine.volumes ?? []).map(({ guest }) => guest),
     ...isolationOf(machine).tmpfs.map(({ path }) => path),
     ...machine.disks.map(({ mount }) => mount),
   ]);

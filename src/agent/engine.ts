@@ -34,6 +34,7 @@ import {
 } from './machines.ts';
 import { ProjectNetworks } from './networks.ts';
 import { Supervisor } from './supervisor.ts';
+import { ProjectVolumes } from './volumes.ts';
 
 export interface EngineOptions {
   readonly store: StateStore;
@@ -74,6 +75,7 @@ export class Engine {
   private readonly supervisor: Supervisor;
   private readonly health: HealthWatches;
   private readonly networks: ProjectNetworks;
+  private readonly volumes: ProjectVolumes;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
   onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
@@ -82,6 +84,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.options = options;
     this.networks = new ProjectNetworks(options.store, options.sandbox);
+    this.volumes = new ProjectVolumes(options.store, options.places.volumeDir);
     this.supervisor = new Supervisor({
       record: (name) => this.state.machines[name],
       update: (name, change) => this.updateMachine(name, change),
@@ -137,6 +140,14 @@ export class Engine {
         return this.networks.ensure(action.network, context.project);
       case 'network.remove':
         return this.networks.remove(action.network);
+      case 'volume.ensure':
+        return this.volumes.ensure(action.volume, context.project);
+      case 'volume.leave':
+        return this.volumes.leave(action.volume);
+      case 'volume.keep':
+        return this.volumes.keep(action.volume);
+      case 'volume.remove':
+        return this.volumes.remove(action.volume);
       case 'box.ensure':
         wantedBox(action.box, action.kind, context);
         return;

@@ -12,6 +12,7 @@ export type Providers = Readonly<Record<MachineKind, Provider>>;
 export interface MachinePlaces {
   machineDir(name: string): string;
   runDir(name: string): string;
+  volumeDir(name: string): string;
   /** The box or image in the store that a machine was made from. Never builds or pulls. @throws TSV_UNKNOWN_BOX, TSV_IMAGE_UNKNOWN */
   box(machine: Pick<Machine, 'box' | 'kind' | 'image'>, digest: string): BoxRef;
 }
@@ -34,6 +35,7 @@ export function machineContext(state: State, name: string, places: MachinePlaces
     projectName: state.projectName,
     dir,
     runDir,
+    volumeDir: places.volumeDir,
     // Looked up when it is used: a machine can be stopped and destroyed without its box.
     get box() {
       return places.box(record.spec, record.boxDigest);

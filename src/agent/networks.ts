@@ -4,9 +4,9 @@ import type { NetworkState, State } from '../model/state.ts';
 import { chooseSubnet, formatSubnet, gatewayOf, parseSubnet } from '../net/addresses.ts';
 import { Sandbox } from '../net/sandbox.ts';
 import type { StateStore } from '../state/store.ts';
+import { Mutex } from '../sys/mutex.ts';
 import { isAlive } from '../sys/process.ts';
 import { namedMachines, without } from './machines.ts';
-import { Mutex } from './mutex.ts';
 
 /** The networks of a project, with their name server and way out. They are changed by one at a time. */
 export class ProjectNetworks {

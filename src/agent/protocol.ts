@@ -53,6 +53,12 @@ export type ProjectCommand =
       readonly force?: boolean;
     }
   | {
+      readonly command: 'volume rm';
+      readonly project?: undefined;
+      /** Names of volumes. */
+      readonly targets: readonly string[];
+    }
+  | {
       readonly command: 'pause' | 'unpause';
       readonly project?: undefined;
       readonly targets: readonly string[];

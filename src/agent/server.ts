@@ -2,7 +2,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
-import { Mutex } from './mutex.ts';
+import { Mutex } from '../sys/mutex.ts';
 import type { Answer, Call, ForwardsResult, Request, WaitResult } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
 import type { Service } from './service.ts';

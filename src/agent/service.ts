@@ -231,6 +231,7 @@ function reconcileRequest(command: ProjectCommand) {
     case 'restart':
     case 'pause':
     case 'unpause':
+    case 'volume rm':
       return { command: command.command, targets: command.targets } as const;
     case 'halt':
     case 'destroy':

@@ -67,8 +67,7 @@ const startTries = 5;
 
 /** What a start that failed has made for a project of which nothing exists. */
 function removeUnused(projectDir: string, runDir: string): void {
-  const { stateFile } = projectPaths(projectDir);
-  if (statSync(stateFile, { throwIfNoEntry: false }) !== undefined) return;
+  if (statSync(projectPaths(projectDir).stateFile, { throwIfNoEntry: false }) !== undefined) return;
   rmSync(runDir, { recursive: true, force: true });
   removeStateDir(projectDir);
 }

@@ -2,8 +2,8 @@ import { TsvError } from '../model/errors.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Ending, MachineState, ProcessRef } from '../model/state.ts';
 import { waitExit } from '../sys/children.ts';
+import { Mutex } from '../sys/mutex.ts';
 import { isAlive } from '../sys/process.ts';
-import { Mutex } from './mutex.ts';
 import { endsInRow, restartPauseMs } from './restart.ts';
 
 export interface SupervisorOptions {

@@ -44,6 +44,7 @@ export function createAgent(config: AgentConfig) {
   const places: MachinePlaces = {
     machineDir: paths.machineDir,
     runDir: run.machineDir,
+    volumeDir: paths.volumeDir,
     box: (machine, digest) => sourceOf({ storeDir, map }, machine, digest),
   };
   const dial = (host: string, port: number) => sockets.dial(host, port, { timeoutMs: 10_000 });
@@ -63,7 +64,6 @@ export function createAgent(config: AgentConfig) {
     vm: kvm,
     container: createNamespaceProvider({
       map,
-      userns: `/proc/${config.holder.pid}/ns/user`,
       connect: (context, pid) =>
         sandbox.connectContainer(context.machine.name, pid, context.addresses, store.current.networks),
       dial: (netns, port) => sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
@@ -138,7 +138,6 @@ export async function probeProviders(options: { map: UserMap; storeDir: string }
   });
   const namespace = createNamespaceProvider({
     map: options.map,
-    userns: '/proc/self/ns/user',
     connect: unused,
     dial: unused,
     copyProgram: '',

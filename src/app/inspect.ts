@@ -13,6 +13,7 @@ import {
   type NetworkMode,
   type Restart,
   type Share,
+  type VolumeUse,
 } from '../model/project.ts';
 import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
 import type { OciConfig } from '../oci/spec.ts';
@@ -56,6 +57,7 @@ export interface MachineDetails {
   readonly networks: Readonly<Record<string, NetworkDetails>>;
   readonly forwards: readonly ForwardDetails[];
   readonly shares: readonly Share[];
+  readonly volumes: readonly (VolumeUse & { readonly host: string })[];
   readonly disks: readonly DiskDetails[];
   readonly limits: { readonly memoryBytes: number; readonly cpus: number; readonly pids?: number };
   readonly isolation?: Isolation;
@@ -143,7 +145,8 @@ function describe(
 ): MachineDetails {
   const { spec, provider } = record;
   const isContainer = spec.kind === 'container';
-  const folder = projectPaths(state.projectDir).machineDir(spec.name);
+  const paths = projectPaths(state.projectDir);
+  const folder = paths.machineDir(spec.name);
   const ended = (observed.state === 'stopped' ? observed.ended : undefined) ?? record.ended;
   const running = observed.state === 'running' ? observed.process : undefined;
   const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
@@ -168,6 +171,7 @@ function describe(
     networks: networksOf(state, record),
     forwards: spec.forwards.map((forward) => ({ host: `${forward.hostAddress}:${forward.hostPort}`, ...forward })),
     shares: spec.shares,
+    volumes: (spec.volumes ?? []).map((use) => ({ host: paths.volumeDir(use.name), ...use })),
     disks: spec.disks.map((disk) => diskDetails(spec.kind, folder, disk)),
     limits: defined({ memoryBytes: spec.memoryBytes, cpus: spec.cpus, pids: isContainer ? spec.pids : undefined }),
     isolation: isContainer ? isolationOf(spec) : undefined,

@@ -21,6 +21,7 @@ import { loadLocked, rememberLock, requireLocked } from './lock.ts';
 import { knownMachines } from './machine.ts';
 import { findProjectDir, load, noteOf, type Place } from './place.ts';
 import type { EnsuredSources, Source } from './sources.ts';
+import { requireVolumes } from './volumes.ts';
 
 export interface RunOptions {
   readonly place: Place;
@@ -149,6 +150,17 @@ export async function pauseMachines(
   const plan = reconcile({ command, observation, targets: chosen });
   if (plan.nodes.length === 0) return { plan };
   return viaAgent(options, projectDir, state.projectName, { command, targets: chosen });
+}
+
+/** `tsv volume rm`. @throws TSV_USAGE, TSV_IN_USE */
+export async function removeVolumes(options: RunOptions): Promise<RunResult> {
+  const { place, targets } = options;
+  const dir = findProjectDir(place);
+  await requireVolumes(place, targets);
+  const state = readState(dir);
+  const command = { command: 'volume rm', targets } as const;
+  reconcile({ ...command, observation: observe(state) });
+  return viaAgent(options, dir, state?.projectName ?? 'project', command);
 }
 
 /** Agents that may leave one after the other while we ask: each has seen the last machine end. */

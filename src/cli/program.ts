@@ -5,8 +5,9 @@ import { type Describe, wholeNumber } from './describe.ts';
 import { describeLook } from './describe-look.ts';
 import { describeMachines } from './describe-machines.ts';
 import { describeProject } from './describe-project.ts';
-import { describeStore } from './describe-store.ts';
+import { type Act, describeStore } from './describe-store.ts';
 import { describeUse } from './describe-use.ts';
+import { describeVolume } from './describe-volume.ts';
 
 /** What every command gets; see run.ts. */
 export interface Session {
@@ -90,8 +91,15 @@ export function createProgram(
       .action(boxAction('build'));
   };
 
+  const act: Act =
+    (load) =>
+    async (...all) => {
+      const command = all.at(-1) as Command;
+      await run(load, command.args, command.opts(), program.opts());
+    };
   const describe: Describe = { program, only, when, define, names, json, parallel };
   describeProject(describe);
+  if (only === undefined) describeVolume(program, act);
   describeMachines(describe);
   describeLook(describe);
   describeUse(describe);
@@ -108,15 +116,7 @@ export function createProgram(
       .passThroughOptions(),
   );
   if (only === undefined) describeBox();
-  describeStore(
-    program,
-    (load) =>
-      async (...all) => {
-        const command = all.at(-1) as Command;
-        await run(load, command.args, command.opts(), program.opts());
-      },
-    only,
-  );
+  describeStore(program, act, only);
   when('doctor', () =>
     define(
       'doctor',

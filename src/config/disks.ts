@@ -1,4 +1,4 @@
-import type { Disk, MachineKind, Share, Tmpfs } from '../model/project.ts';
+import type { Disk, MachineKind, Share, Tmpfs, VolumeUse } from '../model/project.ts';
 import type { Report } from './diagnostic.ts';
 import { isTaken } from './mounts.ts';
 import { booleanOf, entryOf, fieldOf, guestPathOf, itemsOf, type Located, sizeOf, textOf } from './read.ts';
@@ -13,6 +13,7 @@ interface Owner {
   /** undefined: that is a mistake of its own. */
   readonly kind: MachineKind | undefined;
   readonly shares: readonly Share[];
+  readonly volumes: readonly VolumeUse[];
   readonly tmpfs: readonly Tmpfs[];
 }
 
@@ -51,7 +52,7 @@ const onlyContainers = [
 function readMount(
   item: Node,
   name: Located<string>,
-  { shares, tmpfs }: Owner,
+  { shares, volumes, tmpfs }: Owner,
   others: readonly Disk[],
   report: Report,
 ): Pick<Disk, 'mount' | 'keep'> {
@@ -66,6 +67,7 @@ function readMount(
   if (isTaken(path)) report(at, `${path} of a container cannot be replaced by a disk`);
   if (others.some((other) => other.mount === path)) report(at, `two disks are at ${path}`);
   if (shares.some((share) => share.guest === path)) report(at, `a share is at ${path}, too`);
+  if (volumes.some((use) => use.guest === path)) report(at, `a volume is at ${path}, too`);
   if (tmpfs.some((folder) => folder.path === path)) report(at, `a folder in memory is at ${path}, too`);
   return { mount: path, ...keep };
 }

@@ -1,16 +1,9 @@
 import { resolve } from 'node:path';
-import {
-  type ContainerUser,
-  type Isolation,
-  isolationOf,
-  type SeccompFile,
-  type Share,
-  type Ulimit,
-} from '../model/project.ts';
+import { type ContainerUser, type Isolation, isolationOf, type SeccompFile, type Ulimit } from '../model/project.ts';
 import { parseSignal, signalNames } from '../model/signals.ts';
 import { contentDigest } from './content.ts';
 import type { Report, Span } from './diagnostic.ts';
-import { readDevices, readTmpfs } from './mounts.ts';
+import { type Mounted, readDevices, readTmpfs } from './mounts.ts';
 import { capabilities as capabilityNames } from './names.ts';
 import {
   booleanOf,
@@ -45,12 +38,11 @@ export const isolationKeys = [
   'workdir',
 ] as const;
 
-interface Surroundings {
+interface Surroundings extends Mounted {
   /** Folder of the Tsfile. */
   readonly dir: string;
   /** With its entrypoint; undefined: the Tsfile has none. */
   readonly command: readonly string[] | undefined;
-  readonly shares: readonly Share[];
   /** It is made from an OCI image: what that one may say is left open where the Tsfile is silent. */
   readonly image: boolean;
 }
@@ -62,7 +54,7 @@ interface Surroundings {
 export function readIsolation(
   own: Node | undefined,
   defaults: Node | undefined,
-  { dir, command, shares, image }: Surroundings,
+  { dir, command, shares, volumes, image }: Surroundings,
   report: Report,
 ): Isolation {
   const option = (key: (typeof isolationKeys)[number]) => fieldOf(own, key) ?? fieldOf(defaults, key);
@@ -77,7 +69,7 @@ export function readIsolation(
     seccomp: readSeccomp(option('seccomp'), dir, report) ?? (privileged ? 'unconfined' : builtIn.seccomp),
     devices: readDevices(option('devices'), report),
     sysctls: readSysctls(option('sysctls'), report),
-    tmpfs: readTmpfs(option('tmpfs'), shares, report),
+    tmpfs: readTmpfs(option('tmpfs'), { shares, volumes }, report),
     ulimits: readUlimits(option('ulimits'), report),
     shmBytes: readShmSize(option('shm_size'), report) ?? builtIn.shmBytes,
     readOnly: booleanOf(option('read_only')) ?? builtIn.readOnly,

@@ -11,6 +11,7 @@ import { fieldOf, textOf } from './read.ts';
 import { parseTree } from './tree.ts';
 import { validateTree } from './validate.ts';
 import { parseDotEnv, projectDigest, Variables } from './variables.ts';
+import { checkVolumes, readVolumes } from './volumes.ts';
 
 export interface LoadOptions {
   /** Variables for `${VAR}`; they win over `.env` beside the Tsfile. */
@@ -82,11 +83,13 @@ export function checkTsfile(
     validateTree(root, report);
     const networks = readNetworks(root, report);
     const machines = readMachines(root, { dir, boxes: options.boxes }, report);
+    const volumes = readVolumes(root);
     checkProject(machines, networks, report);
+    checkVolumes(machines, volumes, report);
     if (found.size === 0 && mistakes.length === 0) {
       const name = textOf(fieldOf(root, 'project'))?.value ?? projectNameOf(dir);
       const digest = projectDigest(source.text, variables.used());
-      return { project: buildProject({ name, dir, file: options.file, digest }, machines, networks) };
+      return { project: buildProject({ name, dir, file: options.file, digest }, machines, networks, volumes) };
     }
   }
   const dotEnv = new Source(options.dotEnv.name, options.dotEnv.text);

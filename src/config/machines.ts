@@ -1,4 +1,4 @@
-import type { Dependency, Forward, Machine, MachineKind, ProvisionStep } from '../model/project.ts';
+import type { Dependency, Forward, Machine, MachineKind, ProvisionStep, VolumeUse } from '../model/project.ts';
 import type { Report, Span } from './diagnostic.ts';
 import { readDisks } from './disks.ts';
 import { readImage } from './images.ts';
@@ -24,6 +24,7 @@ import { readSteps } from './steps.ts';
 import type { Entry, Node } from './tree.ts';
 import schema from './tsfile.schema.json' with { type: 'json' };
 import { parseDuration, parseSize } from './units.ts';
+import { readVolumeUses } from './volumes.ts';
 
 /** A machine or a group of replicas as the Tsfile has it, with the places that checks between machines need. */
 export interface MachineDraft {
@@ -35,6 +36,7 @@ export interface MachineDraft {
   readonly hostname: Located<string> | undefined;
   readonly networks: readonly AttachmentDraft[];
   readonly forwards: readonly Located<Forward>[];
+  readonly volumes: readonly Located<VolumeUse>[];
   readonly dependsOn: readonly DependencyDraft[];
   /** All that is the same for each replica. */
   readonly common: Omit<Machine, 'name' | 'hostname' | 'networks' | 'forwards' | 'dependsOn'>;
@@ -69,7 +71,7 @@ export function readMachines(root: Node, where: Surroundings, report: Report): r
   sizeOf(fieldOf(defaults, 'memory'), report);
   durationOf(fieldOf(defaults, 'boot_timeout'), report);
   stopTimeoutOf(defaults, report);
-  readIsolation(undefined, defaults, { dir, command: undefined, shares: [], image: false }, report);
+  readIsolation(undefined, defaults, { dir, command: undefined, shares: [], volumes: [], image: false }, report);
   return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, where, report));
 }
 
@@ -92,7 +94,14 @@ function readMachine(
   const healthcheck = readHealthcheck(own('healthcheck'), report);
   const shares = readShares(own('share'), dir, report);
   const argv = entrypoint === undefined ? command : [...entrypoint, ...(command ?? [])];
-  const surroundings = { command: argv?.length === 0 ? undefined : argv, shares, image: image?.isBox === false };
+  const volumes = readVolumeUses(own('volumes'), shares, report);
+  const uses = volumes.map(({ value }) => value);
+  const surroundings = {
+    command: argv?.length === 0 ? undefined : argv,
+    shares,
+    volumes: uses,
+    image: image?.isBox === false,
+  };
   const isolation = kind === 'vm' ? undefined : readIsolation(node, defaults, { ...surroundings, dir }, report);
   const container =
     kind === 'container' ? { idle: surroundings.command === undefined && !surroundings.image } : undefined;
@@ -107,6 +116,7 @@ function readMachine(
     hostname: textOf(own('hostname')),
     networks: readAttachments(either('networks'), keySpan, report),
     forwards: forwardsOf(node, report).flatMap((item) => readForward(item, report) ?? []),
+    volumes,
     dependsOn: readDependencies(own('depends_on'), report),
     common: {
       group: key,
@@ -120,7 +130,8 @@ function readMachine(
       ...(command === undefined ? {} : { command }),
       env,
       shares,
-      disks: readDisks(own('disks'), { kind, shares, tmpfs: isolation?.tmpfs ?? [] }, report),
+      ...(uses.length === 0 ? {} : { volumes: uses }),
+      disks: readDisks(own('disks'), { kind, shares, volumes: uses, tmpfs: isolation?.tmpfs ?? [] }, report),
       ...(healthcheck === undefined ? {} : { healthcheck }),
       ...readLifecycle(node, container, report),
       provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
@@ -158,6 +169,7 @@ function stopTimeoutOf(node: Node | undefined, report: Report): number | undefin
 const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, message: string, hint: string])[]>> = {
   vm: [
     ['share', 'sharing folders with a VM is not supported yet', 'copy them with a `file` step in `provision`'],
+    ['volumes', 'volumes are for containers; a VM cannot mount them yet', 'keep data on a disk of the VM with `disks`'],
     ['command', '`command` is for containers; a VM runs the system of its box', 'start services in `provision`'],
     ['entrypoint', '`entrypoint` is for containers', 'remove it'],
     ['pids', '`pids` is for containers', 'remove it'],

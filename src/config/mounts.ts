@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Device, Share, Tmpfs } from '../model/project.ts';
 import { whyUnreadable } from './content.ts';
 import type { Report, Span } from './diagnostic.ts';
-import { booleanOf, fieldOf, guestPathOf, itemsOf, leastPage, normalGuestPath, textOf } from './read.ts';
+import { booleanOf, fieldOf, guestPathOf, itemsOf, leastPage, normalGuestPath, numberOf, textOf } from './read.ts';
 import { didYouMean } from './suggest.ts';
 import type { Node } from './tree.ts';
 import { parseMode, parseSize } from './units.ts';
@@ -33,13 +33,26 @@ export function readShares(node: Node | undefined, dir: string, report: Report):
     if (guest === undefined || path === undefined) continue;
     if (isTaken(guest.value)) report(guest.at, `${guest.value} of a container cannot be replaced by a share`);
     if (shares.some((other) => other.guest === guest.value)) report(guest.at, `two shares are at ${guest.value}`);
-    shares.push({ host: path, guest: guest.value, readonly: booleanOf(fieldOf(item, 'readonly')) ?? false });
+    const [uid, gid] = [numberOf(fieldOf(item, 'uid'))?.value, numberOf(fieldOf(item, 'gid'))?.value];
+    shares.push({
+      host: path,
+      guest: guest.value,
+      readonly: booleanOf(fieldOf(item, 'readonly')) ?? false,
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
+    });
   }
   return shares;
 }
 
-/** `PATH` or `PATH:size=SIZE,mode=MODE`. `shares`: those of the same container. */
-export function readTmpfs(node: Node | undefined, shares: readonly Share[], report: Report): readonly Tmpfs[] {
+/** Of the same container: where it has something of the host already. */
+export interface Mounted {
+  readonly shares: readonly { readonly guest: string }[];
+  readonly volumes: readonly { readonly guest: string }[];
+}
+
+/** `PATH` or `PATH:size=SIZE,mode=MODE`. */
+export function readTmpfs(node: Node | undefined, { shares, volumes }: Mounted, report: Report): readonly Tmpfs[] {
   const mounts: Tmpfs[] = [];
   for (const item of itemsOf(node)) {
     const text = textOf(item);
@@ -52,6 +65,7 @@ export function readTmpfs(node: Node | undefined, shares: readonly Share[], repo
     }
     if (mounts.some((other) => other.path === path)) report(text.at, `two folders in memory are at ${path}`);
     if (shares.some((share) => share.guest === path)) report(text.at, `a share is at ${path}, too`);
+    if (volumes.some((volume) => volume.guest === path)) report(text.at, `a volume is at ${path}, too`);
     mounts.push({ path, ...readTmpfsOptions(options, text.at, report) });
   }
   return mounts;

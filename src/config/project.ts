@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { Machine, Network, Project } from '../model/project.ts';
+import type { Machine, Network, Project, Volume } from '../model/project.ts';
 import { machineNames } from './checks.ts';
 import type { MachineDraft } from './machines.ts';
 import { blockText, defaultNetwork, type NetworkDraft } from './networks.ts';
@@ -9,6 +9,7 @@ export function buildProject(
   base: Pick<Project, 'name' | 'dir' | 'file' | 'digest'>,
   drafts: readonly MachineDraft[],
   networks: ReadonlyMap<string, NetworkDraft>,
+  volumes: readonly Volume[],
 ): Project {
   const namesOf = new Map(drafts.map((draft) => [draft.name, machineNames(draft)]));
   const machines = drafts.flatMap((draft) => machineNames(draft).map((name) => buildMachine(name, draft, namesOf)));
@@ -20,7 +21,12 @@ export function buildProject(
   const usesDefault = machines.some((machine) => machine.networks.some(({ network }) => network === defaultNetwork));
   const implied: Network[] =
     usesDefault && !networks.has(defaultNetwork) ? [{ name: defaultNetwork, mode: 'nat' }] : [];
-  return { ...base, networks: [...declared, ...implied], machines };
+  return {
+    ...base,
+    networks: [...declared, ...implied],
+    ...(volumes.length === 0 ? {} : { volumes: volumes.map(({ name, keep }) => ({ name, keep })) }),
+    machines,
+  };
 }
 
 function buildMachine(name: string, draft: MachineDraft, namesOf: ReadonlyMap<string, readonly string[]>): Machine {

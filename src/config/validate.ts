@@ -6,7 +6,6 @@ import { schemaValidator } from './validator.ts';
 
 /** Words of other tools, and what they are called here. */
 const foreignWords: Readonly<Record<string, string>> = {
-  volumes: '`share`',
   synced_folders: '`share`',
   environment: '`env`',
   cpu: '`cpus`',

@@ -4,6 +4,11 @@ export type Action =
   | { readonly do: 'sandbox.remove' }
   | { readonly do: 'network.ensure'; readonly network: string }
   | { readonly do: 'network.remove'; readonly network: string }
+  /** `leave`: the Tsfile no longer has it. `keep`: the project goes, and it stays. */
+  | {
+      readonly do: 'volume.ensure' | 'volume.leave' | 'volume.keep' | 'volume.remove';
+      readonly volume: string;
+    }
   | { readonly do: 'box.ensure'; readonly box: string; readonly kind: 'vm' | 'container' }
   /** `image`: a reference in full. */
   | { readonly do: 'image.ensure'; readonly image: string }

@@ -11,6 +11,8 @@ export interface Project {
   readonly digest: string;
   /** In the order of the file; `default` (nat) is added when a machine uses it and the file does not declare it. */
   readonly networks: readonly Network[];
+  /** In the order of the file. Absent: none. */
+  readonly volumes?: readonly Volume[];
   /** In the order of the file, replicas as `web-1`, `web-2`, … */
   readonly machines: readonly Machine[];
 }
@@ -22,6 +24,13 @@ export interface Network {
   readonly mode: NetworkMode;
   /** CIDR such as `10.77.1.0/24`; absent: a free one is chosen and kept in the state. */
   readonly subnet?: string;
+}
+
+/** A folder of the project for what its containers keep. */
+export interface Volume {
+  readonly name: string;
+  /** It stays when the project is destroyed. */
+  readonly keep: boolean;
 }
 
 export type MachineKind = 'vm' | 'container';
@@ -53,6 +62,8 @@ export interface Machine {
   readonly networks: readonly Attachment[];
   readonly forwards: readonly Forward[];
   readonly shares: readonly Share[];
+  /** Containers only: volumes of the project. Absent: none. */
+  readonly volumes?: readonly VolumeUse[];
   /** Kept until `destroy`. A VM finds them as devices, a container as file systems. */
   readonly disks: readonly Disk[];
   /** Machine names (replica groups already expanded). */
@@ -191,6 +202,17 @@ export interface Forward {
 export interface Share {
   /** Absolute path on the host. */
   readonly host: string;
+  /** Absolute path in the machine. */
+  readonly guest: string;
+  readonly readonly: boolean;
+  /** Who inside is what the owner of the folder is outside; absent: the machine's user. One of the two: the owner is given. */
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** A volume of the project as one machine sees it. */
+export interface VolumeUse {
+  readonly name: string;
   /** Absolute path in the machine. */
   readonly guest: string;
   readonly readonly: boolean;

@@ -12,6 +12,8 @@ export interface MachineContext {
   readonly dir: string;
   /** Folder for this machine's sockets, short enough for sun_path. */
   readonly runDir: string;
+  /** Folder of a volume of the project, below `.ts-vm/volumes`: made and filled by whoever uses it first. */
+  volumeDir(name: string): string;
   readonly box: BoxRef;
   readonly addresses: readonly MachineAddress[];
   /** The networks of `addresses`, by name. */

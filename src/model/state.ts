@@ -23,6 +23,16 @@ export interface State {
   readonly sandbox?: SandboxState;
   readonly networks: Readonly<Record<string, NetworkState>>;
   readonly machines: Readonly<Record<string, MachineState>>;
+  /** Absent: none. */
+  readonly volumes?: Readonly<Record<string, VolumeState>>;
+}
+
+/** A volume whose folder is there, or is made by the next container that starts with it. */
+export interface VolumeState {
+  /** It stays when the project is destroyed. */
+  readonly keep: boolean;
+  /** The Tsfile no longer has it; it waits for `destroy`. */
+  readonly left?: boolean;
 }
 
 export interface SandboxState {

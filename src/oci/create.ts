@@ -48,12 +48,10 @@ export interface CreateOptions {
   readonly init?: boolean;
   /** Descriptors of the FIFOs for a start by another process; without them {@link CreatedContainer.start} starts it. */
   readonly gate?: { readonly start: number; readonly result: number };
-  /** Binds get the id map of this user namespace (a path), where their file system can. */
-  readonly bindMap?: string;
-  /** Sources of binds that belong to the container's ids already, and get no id map. */
-  readonly unmapped?: readonly string[];
   /** Binds of what is mounted nowhere yet: descriptors of those mounts, by the binds' sources. */
   readonly mounts?: ReadonlyMap<string, number>;
+  /** A read-only bind does without its id map where its file system has none. */
+  readonly idmapOptional?: boolean;
   /** Descriptors that the process keeps, from 3 on. */
   readonly preserved?: readonly number[];
   readonly noPivot?: boolean;
@@ -152,7 +150,7 @@ export async function createContainer(options: CreateOptions): Promise<CreatedCo
       cgroup: options.shownCgroup ?? options.cgroup.cgroup,
       ownCgroupNamespace: config.linux?.namespaces?.some(({ type }) => type === 'cgroup') ?? false,
       idmap,
-      idmapOptional: options.bindMap !== undefined,
+      idmapOptional: options.idmapOptional === true,
       ...(options.mounts === undefined ? {} : { given: new Set(options.mounts.keys()) }),
     });
     mounts.forEach((mount, index) => {
@@ -291,10 +289,6 @@ async function idMaps(
   privileged: boolean,
   add: (name: string, fd: number) => void,
 ): Promise<(mount: OciMount) => string | undefined> {
-  if (options.bindMap !== undefined) {
-    add('bindmap', openSync(options.bindMap, O.RDONLY));
-    return ({ source = '' }) => (options.unmapped?.includes(source) === true ? undefined : 'bindmap');
-  }
   const { config } = options;
   const made = new Map<string, string>();
   const keyOf = (mount: OciMount): string | undefined => {

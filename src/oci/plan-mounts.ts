@@ -17,7 +17,7 @@ export interface MountHost {
   readonly ownCgroupNamespace: boolean;
   /** Descriptor of the user namespace whose id map a mount gets. @throws where none can be made */
   idmap(mount: OciMount, at: string): string | undefined;
-  /** An id map that the file system cannot do is left out. */
+  /** Of a read-only bind, an id map that the file system cannot do is left out. */
   readonly idmapOptional: boolean;
   /** Sources of binds that are mounts already. */
   readonly given?: ReadonlySet<string>;

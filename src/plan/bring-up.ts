@@ -10,6 +10,7 @@ import { followUp } from './follow-up.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { addStops, mayRun } from './take-down.ts';
 import { inDependencyOrder, resolveTargets, withDependencies } from './targets.ts';
+import { addVolumes } from './volumes.ts';
 
 export interface BringUpOptions {
   readonly targets: readonly string[];
@@ -21,7 +22,7 @@ export interface BringUpOptions {
 }
 
 /**
- * `up` and `reload`. In this order: what must go (stops, destroys), the sandbox, networks, boxes, and then machine
+ * `up` and `reload`. In this order: what must go (stops, destroys), the sandbox, networks, volumes, boxes, and then machine
  * after machine with dependencies first.
  */
 export function bringUp(wanted: Project, observation: Observation, options: BringUpOptions): Plan {
@@ -29,7 +30,8 @@ export function bringUp(wanted: Project, observation: Observation, options: Brin
   const plan = new PlanBuilder();
   const gone = addRemovals(plan, situation);
   const networks = addNetworks(plan, situation, gone);
-  addMachines(plan, situation, gone, networks);
+  const volumes = addVolumes(plan, situation);
+  addMachines(plan, situation, gone, { networks, volumes });
   return plan.plan();
 }
 
@@ -211,7 +213,12 @@ function whyEnsure(
   return inUse ? undefined : 'no machine runs on it';
 }
 
-function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networks: ReadonlyMap<string, number>): void {
+function addMachines(
+  plan: PlanBuilder,
+  situation: Situation,
+  gone: Gone,
+  { networks, volumes }: Readonly<Record<'networks' | 'volumes', ReadonlyMap<string, number>>>,
+): void {
   const { machines, fates, records } = situation;
   const boxes = addBoxes(plan, situation);
   const ready = new Map<string, Ready>();
@@ -225,6 +232,7 @@ function addMachines(plan: PlanBuilder, situation: Situation, gone: Gone, networ
     const ground = [
       networks.get(''),
       ...machine.networks.map(({ network }) => networks.get(network)),
+      ...(machine.volumes ?? []).map((use) => volumes.get(use.name)),
       gone.get(name),
       ...formerly,
     ];

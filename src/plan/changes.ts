@@ -79,6 +79,7 @@ const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
   ['env', 'env'],
   ['networks', 'networks'],
   ['shares', 'shares'],
+  ['volumes', 'volumes'],
   ['disks', 'disks'],
 ];
 

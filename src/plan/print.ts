@@ -23,6 +23,11 @@ export function printAction(action: Action): string {
     case 'network.ensure':
     case 'network.remove':
       return `${action.do} ${action.network}`;
+    case 'volume.ensure':
+    case 'volume.leave':
+    case 'volume.keep':
+    case 'volume.remove':
+      return `${action.do} ${action.volume}`;
     case 'box.ensure':
       return `${action.do} ${action.box} ${action.kind}`;
     case 'image.ensure':
@@ -58,6 +63,13 @@ export function describeAction(action: Action): string {
       return `set up network ${action.network}`;
     case 'network.remove':
       return `remove network ${action.network}`;
+    case 'volume.ensure':
+      return `set up volume ${action.volume}`;
+    case 'volume.leave':
+    case 'volume.keep':
+      return `keep volume ${action.volume}`;
+    case 'volume.remove':
+      return `remove volume ${action.volume}`;
     case 'box.ensure':
       return `get box ${action.box} (${action.kind})`;
     case 'image.ensure':

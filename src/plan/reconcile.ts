@@ -7,6 +7,7 @@ import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { planRestart } from './restart.ts';
 import { takeDown } from './take-down.ts';
+import { removeVolumes } from './volumes.ts';
 
 /** A command with what is wanted and what is there. `targets`: machine or group names; absent or empty: all. */
 export type ReconcileRequest =
@@ -32,6 +33,12 @@ export type ReconcileRequest =
       readonly targets?: readonly string[];
     }
   | {
+      readonly command: 'volume rm';
+      readonly observation: Observation;
+      /** Names of volumes. */
+      readonly targets: readonly string[];
+    }
+  | {
       readonly command: 'halt' | 'destroy';
       /** Only lets names of machines that do not exist yet pass as targets; the work itself follows the state. */
       readonly wanted: Project | undefined;
@@ -41,7 +48,7 @@ export type ReconcileRequest =
 
 /**
  * What has to be done, as data. Pure: the same request gives the same plan, ids included.
- * @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING (`provision`), TSV_USAGE
+ * @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING (`provision`), TSV_IN_USE (`volume rm`), TSV_USAGE
  */
 export function reconcile(request: ReconcileRequest): Plan {
   const targets = request.targets ?? [];
@@ -61,6 +68,8 @@ export function reconcile(request: ReconcileRequest): Plan {
     case 'pause':
     case 'unpause':
       return planPause(request.command, request.observation, targets);
+    case 'volume rm':
+      return removeVolumes(request.observation, targets);
     case 'halt':
     case 'destroy':
       return takeDown(request.command, request.wanted, request.observation, targets);

@@ -68,6 +68,11 @@ export function takeDown(
     }
   }
 
+  // Volumes outlive machines that are named, be it all of them.
+  if (command === 'destroy' && targets.length === 0) {
+    for (const [volume, { keep }] of Object.entries(state.volumes ?? {}))
+      plan.add({ do: keep ? 'volume.keep' : 'volume.remove', volume }, keep ? '`keep: true`' : 'destroy', last);
+  }
   const everything = specs.length === machines.length;
   if (command === 'destroy' && everything) {
     const removals = Object.keys(state.networks).map((network) =>

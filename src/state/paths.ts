@@ -22,6 +22,7 @@ export const stateFiles = {
   tsfileNote: 'tsfile.json',
   machines: 'machines',
   disks: 'disks',
+  volumes: 'volumes',
 } as const;
 
 /** Temporary files of {@link stateFiles}: `NAME.<16 hex>.tmp`. */
@@ -44,6 +45,9 @@ export interface ProjectPaths {
   readonly machinesDir: string;
   /** `.ts-vm/machines/NAME`; throws for a name that is not a DNS label, so that no name leads out of the folder. */
   machineDir(name: string): string;
+  readonly volumesDir: string;
+  /** `.ts-vm/volumes/NAME`; throws as {@link machineDir} does. */
+  volumeDir(name: string): string;
 }
 
 /** Every path of a project's state folder. Touches nothing. */
@@ -52,6 +56,7 @@ export function projectPaths(projectDir: string): ProjectPaths {
   // join() looks at each character again, which `ls` feels: it asks for the paths of many projects.
   const below = (name: string) => `${stateDir}/${name}`;
   const machinesDir = below(stateFiles.machines);
+  const volumesDir = below(stateFiles.volumes);
   return {
     stateDir,
     stateFile: below(stateFiles.state),
@@ -63,6 +68,8 @@ export function projectPaths(projectDir: string): ProjectPaths {
     tsfileNote: below(stateFiles.tsfileNote),
     machinesDir,
     machineDir: (name) => `${machinesDir}/${checkedName(name)}`,
+    volumesDir,
+    volumeDir: (name) => `${volumesDir}/${checkedVolume(name)}`,
   };
 }
 
@@ -81,6 +88,14 @@ export const nameLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 function checkedName(name: string): string {
   if (nameLabel.test(name)) return name;
   throw new TsvError('TSV_INTERNAL', `${JSON.stringify(name)} is not a machine's name`);
+}
+
+/** What a volume may be called: as Docker has it, and never what a folder of unfinished ones is called, which begins with a dot. */
+export const volumeName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
+
+function checkedVolume(name: string): string {
+  if (volumeName.test(name)) return name;
+  throw new TsvError('TSV_INTERNAL', `${JSON.stringify(name)} is not a volume's name`);
 }
 
 /** Longest path that fits sockaddr_un.sun_path with its final NUL (unix(7)). */

@@ -16,6 +16,7 @@ import type {
   Share,
   Tmpfs,
   Ulimit,
+  VolumeUse,
 } from '../model/project.ts';
 import type {
   Ending,
@@ -26,6 +27,7 @@ import type {
   ProcessRef,
   SandboxState,
   State,
+  VolumeState,
 } from '../model/state.ts';
 import {
   anything,
@@ -41,10 +43,11 @@ import {
   text,
   wholeFrom,
 } from './check.ts';
-import { nameLabel } from './paths.ts';
+import { nameLabel, volumeName } from './paths.ts';
 
 // Names become paths and pids get signals: those are checked closely even though the file is our own.
 const name = matching(nameLabel, 'a name (letters, digits, -)');
+const volume = matching(volumeName, 'the name of a volume');
 const path = matching(/^\//, 'an absolute path');
 const digits = matching(/^[0-9]+$/, 'a number');
 const port = wholeFrom(1);
@@ -97,7 +100,7 @@ const machine = object<Machine>(
     env: mapOf(text),
     networks: list(object<Attachment>({ network: name }, { address: text })),
     forwards: list(object<Forward>({ hostAddress: text, hostPort: port, guestPort: port }, {})),
-    shares: list(object<Share>({ host: path, guest: path, readonly: bool }, {})),
+    shares: list(object<Share>({ host: path, guest: path, readonly: bool }, { uid: wholeFrom(0), gid: wholeFrom(0) })),
     disks: list(object<Disk>({ name, sizeBytes: number }, { mount: path, keep: bool })),
     dependsOn: list(object<Dependency>({ machine: name, condition: oneOf('started', 'healthy', 'completed') }, {})),
     provision: noSteps,
@@ -109,6 +112,7 @@ const machine = object<Machine>(
     image: object<ImageUse>({}, { digest }),
     entrypoint: list(text),
     command: list(text),
+    volumes: list(object<VolumeUse>({ name: volume, guest: path, readonly: bool }, {})),
     isolation,
     healthcheck: object<Healthcheck>(
       { everyMs: number, timeoutMs: number, retries: number, startPeriodMs: number },
@@ -178,7 +182,7 @@ const state = object<State>(
     networks: mapOf(networkState, name),
     machines: mapOf(machineState, name),
   },
-  { sandbox },
+  { sandbox, volumes: mapOf(object<VolumeState>({ keep: bool }, { left: bool }), volume) },
 );
 
 /** Checks a parsed state file of the current version. @throws Mismatch with the place of the first mistake */

@@ -274,6 +274,7 @@ describe.skipIf(isInside)('the kvm provider', () => {
       projectName: 'contract',
       dir,
       runDir,
+      volumeDir: (volume) => join(folder, 'volumes', volume),
       box: { ...guest, cmdline: 'console=ttyS0 tsv.test=deaf' },
       addresses: [{ network: 'default', address: '10.0.2.15', mac: '52:54:00:12:34:56', device: 'eth0' }],
       networks: { default: { bridge: 'br0', gateway: '10.0.2.2', prefix: 24, mode: 'nat' } },

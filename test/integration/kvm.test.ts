@@ -84,6 +84,7 @@ function contextOf(
     projectName: 'shop',
     dir: join(root, 'machines', 'db'),
     runDir: join(root, 'run'),
+    volumeDir: (volume) => join(root, 'volumes', volume),
     box: { ...guest, cmdline: `console=ttyS0 tsv.test=${mode}` },
     addresses: [{ network: 'default', address: '10.0.2.15', mac: '52:54:00:12:34:56', device: 'eth0' }],
     networks: { default: { bridge: 'br0', gateway: '10.0.2.2', prefix: 24, mode: 'nat' } },

@@ -215,7 +215,6 @@ export class Lab {
     this.sockets = new SocketFactory(this.sandbox.netns, builtFile('parts/sockets-worker.js'));
     this.provider = createNamespaceProvider({
       map,
-      userns: `/proc/${holder.pid}/ns/user`,
       connect: (context, pid) =>
         this.sandbox.connectContainer(context.machine.name, pid, context.addresses, { default: network }),
       dial: (netns, port) => this.sockets.dial('127.0.0.1', port, { netns, timeoutMs: 10_000 }),
@@ -288,6 +287,7 @@ export class Lab {
       projectName: 'lab',
       dir,
       runDir: dir,
+      volumeDir: (volume) => join(this.folder, 'volumes', volume),
       box: options.box ?? this.box,
       addresses,
       networks: { default: { bridge: network.bridge, gateway: network.gateway, prefix: 24, mode: 'isolated' } },

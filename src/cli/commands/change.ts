@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { bringUp, pauseMachines, provision, restart as restartMachines, takeDown } from '../../app/run.ts';
 import { projectStatus } from '../../app/status.ts';
+import { listVolumes } from '../../app/volumes.ts';
 import { TsvError } from '../../model/errors.ts';
 import type { Handler, Session } from '../program.ts';
 import { withProgress } from '../progress.ts';
@@ -111,7 +112,12 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
     targets.length > 0
       ? targets
       : machines.filter(({ state }) => state !== 'not created').map(({ machine }) => machine);
-  if (names.length === 0) return true;
+  // Those that are named are all that goes.
+  const volumes =
+    targets.length > 0
+      ? []
+      : listVolumes(session.place).flatMap(({ volume, until }) => (until === 'project' ? [volume] : []));
+  if (names.length + volumes.length === 0) return true;
   if (!session.stdin.isTTY) {
     throw new TsvError('TSV_USAGE', 'destroy asks before it removes, and there is no terminal to ask on', {
       hint: 'tsv destroy --force',
@@ -119,11 +125,19 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
   }
   const ask = createInterface({ input: session.stdin, output: session.stderr });
   try {
-    const answer = await ask.question(`Remove ${names.join(', ')} with everything in them? [y/N] `);
+    const answer = await ask.question(`Remove ${whatGoes(names, volumes)}? [y/N] `);
     return /^y(es)?$/i.test(answer.trim());
   } finally {
     ask.close();
   }
+}
+
+function whatGoes(machines: readonly string[], volumes: readonly string[]): string {
+  const listed =
+    volumes.length === 0 ? [] : [`the ${volumes.length === 1 ? 'volume' : 'volumes'} ${volumes.join(', ')}`];
+  return [...(machines.length === 0 ? [] : [`${machines.join(', ')} with everything in them`]), ...listed].join(
+    ', and ',
+  );
 }
 
 /** After a successful `up`: where things are reached. */

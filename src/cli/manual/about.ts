@@ -49,6 +49,13 @@ export const about: Readonly<Record<string, About>> = {
     see: ['lock', 'up'],
     page: 'images',
   },
+  volume: {
+    text: [
+      'Volumes are folders below .ts-vm/volumes in which containers of a project keep what is to outlive them. up makes them, destroy without names removes those that are not to be kept. remove is for the others, and for one alone: it refuses while a machine has the volume, be it one that does not run.',
+    ],
+    see: ['destroy', 'up', 'inspect'],
+    page: 'living',
+  },
   up: {
     text: [
       'Makes, starts and provisions machines until everything is as the Tsfile says, as many at once as do not depend on each other. What is right already is left alone, so that up can be called again and again; what was interrupted goes on where it was.',
@@ -87,9 +94,9 @@ export const about: Readonly<Record<string, About>> = {
   },
   destroy: {
     text: [
-      'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes and the folder .ts-vm. What lies in the store stays, and so do disks of containers with keep: true; it says where. It asks first, unless --force is given.',
+      'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes, its volumes and the folder .ts-vm. Volumes and disks of containers that the Tsfile keeps stay, and it says where; where names are given, all volumes stay. What lies in the store stays. It asks first, unless --force is given.',
     ],
-    see: ['halt', 'up', 'store'],
+    see: ['halt', 'up', 'volume', 'store'],
     page: 'state',
   },
   status: {

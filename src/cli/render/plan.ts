@@ -77,7 +77,7 @@ function linesOf(nodes: readonly PlanNode[]): Line[] {
 function signOf(nodes: readonly PlanNode[]): Sign {
   const kinds = nodes.map(({ action }) => action.do.slice(action.do.indexOf('.') + 1));
   const makes = kinds.includes('create') || kinds.includes('ensure');
-  const removes = kinds.includes('destroy') || kinds.includes('remove');
+  const removes = kinds.includes('destroy') || kinds.includes('remove') || kinds.includes('leave');
   if (makes === removes) return '~';
   return makes ? '+' : '-';
 }
@@ -106,6 +106,12 @@ export function planCounts(plan: Plan): string {
     ...counted('machine.provision', 'step', 'run'),
     ...counted('network.ensure', 'network', 'set up'),
     ...counted('network.remove', 'network', 'remove'),
+    ...counted('volume.ensure', 'volume', 'set up'),
+    ...some(
+      number('volume.leave') + number('volume.keep'),
+      `${count(number('volume.leave') + number('volume.keep'), 'volume')} to keep`,
+    ),
+    ...counted('volume.remove', 'volume', 'remove'),
     ...counted('box.ensure', 'box', 'prepare'),
     ...counted('image.ensure', 'image', 'get'),
   ];

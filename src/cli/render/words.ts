@@ -3,7 +3,7 @@ import { shortReference } from '../../model/reference.ts';
 
 /** How one action is called beneath the name of what it works on. */
 export interface Words {
-  /** Under which name it is shown: a machine's, `network`, `box NAME` or `image NAME:TAG`. */
+  /** Under which name it is shown: a machine's, `network`, `volume NAME`, `box NAME` or `image NAME:TAG`. */
   readonly row: string;
   /** As an order, `start`. */
   readonly todo: string;
@@ -38,6 +38,13 @@ export function wordsOf(action: Action): Words {
         `${action.network} removed`,
         'removed',
       );
+    case 'volume.ensure':
+      return words(`volume ${action.volume}`, 'set up', 'setting up', 'set up', 'ready');
+    case 'volume.leave':
+    case 'volume.keep':
+      return words(`volume ${action.volume}`, 'keep', 'keeping', `kept in .ts-vm/volumes/${action.volume}`, 'kept');
+    case 'volume.remove':
+      return words(`volume ${action.volume}`, 'remove', 'removing', 'removed', 'removed');
     case 'box.ensure': {
       const use = action.kind === 'vm' ? 'for VMs' : 'for containers';
       return words(`box ${action.box}`, `prepare ${use}`, `preparing ${use}`, `ready ${use}`, 'ready');

@@ -166,6 +166,7 @@ describe('what a provider is told of a machine', () => {
     const context = machineContext(state, 'web', {
       machineDir: (name) => join(dir, 'm', name),
       runDir: (name) => join(dir, 'r', name),
+      volumeDir: (name) => join(dir, 'v', name),
       box: () => ({ name: 'b', digest: 'd', user: 'tsv' }),
     });
     expect(context).toMatchObject({
@@ -187,6 +188,7 @@ describe('what a provider is told of a machine', () => {
     const context = machineContext(withMachine(empty, machine('web')), 'web', {
       machineDir: () => dir,
       runDir: () => dir,
+      volumeDir: () => dir,
       box,
     });
     expect(context.machine.name).toBe('web');
@@ -196,7 +198,12 @@ describe('what a provider is told of a machine', () => {
   test('does not exist for a machine that is not in the state; nothing is made', () => {
     const dir = join(folder(), 'new');
     expect(() =>
-      machineContext(empty, 'web', { machineDir: () => dir, runDir: () => dir, box: () => expect.fail() }),
+      machineContext(empty, 'web', {
+        machineDir: () => dir,
+        runDir: () => dir,
+        volumeDir: () => dir,
+        box: () => expect.fail(),
+      }),
     ).toThrow(expect.objectContaining({ code: 'TSV_NOT_RUNNING', hint: 'tsv up web' }));
     expect(existsSync(dir)).toBe(false);
   });

@@ -203,12 +203,12 @@ describe('kinds', () => {
 
   test('modes and keys of later versions, and words of other tools, are explained', async () => {
     const all = await mistakes(
-      machines('  a: { image: "nginx:1", build: ., volumes: [] }\n', 'networks: { x: { mode: routed } }\n'),
+      machines('  a: { image: "nginx:1", build: ., synced_folders: [] }\n', 'networks: { x: { mode: routed } }\n'),
     );
     expect(all.map((detail) => detail.split('\n').filter((_, i) => i === 0 || i === 3))).toEqual([
       ['Tsfile.yaml:2:24: networks of mode `routed` are not supported yet', '    use nat or isolated'],
       ['Tsfile.yaml:4:26: unknown key `build`', '    use `image` and `provision`: images are not built yet'],
-      ['Tsfile.yaml:4:36: unknown key `volumes`', '    use `share`'],
+      ['Tsfile.yaml:4:36: unknown key `synced_folders`', '    use `share`'],
     ]);
   });
 

@@ -227,6 +227,39 @@ describe('mounts of a machine', () => {
     expect(mount(made, '/b')?.options).toEqual(['rbind', 'rnosuid', 'rnodev']);
   });
 
+  test('a share has the id map that the host can give it, with all below it', () => {
+    const mappings = {
+      uids: [{ containerID: 1000, hostID: 0x6fff0000, size: 1 }],
+      gids: [{ containerID: 33, hostID: 0x6fff0000, size: 1 }],
+    };
+    const made = config(
+      {},
+      { shares: [{ host: '/h', guest: '/srv', readonly: false }] },
+      { shares: [{ host: '/real/h', guest: '/srv', readonly: true, mappings }] },
+    );
+    expect(mount(made, '/srv')).toEqual({
+      destination: '/srv',
+      type: 'bind',
+      source: '/real/h',
+      options: ['rbind', 'rnosuid', 'rnodev', 'rro', 'ridmap'],
+      uidMappings: mappings.uids,
+      gidMappings: mappings.gids,
+    });
+    expect(validateConfig(JSON.parse(JSON.stringify(made)), 'config.json').warnings).toEqual([]);
+  });
+
+  test('a volume has no id map: its files have the ids of the container', () => {
+    const volumes = [
+      { path: '/data', folder: '/v/data', readonly: false },
+      { path: '/data/in', folder: '/v/in', readonly: true },
+    ];
+    const made = config({}, {}, { volumes });
+    expect(made.mounts?.slice(-2)).toEqual([
+      { destination: '/data', type: 'bind', source: '/v/data', options: ['bind', 'nosuid', 'nodev'] },
+      { destination: '/data/in', type: 'bind', source: '/v/in', options: ['bind', 'nosuid', 'nodev', 'ro'] },
+    ]);
+  });
+
   test("come after those that they lie in, and after the kernel's", () => {
     const made = config(
       { tmpfs: [{ path: '/a/b/c' }, { path: '/a' }] },

@@ -16,7 +16,8 @@ function machine(fields: Partial<Machine> = {}, isolation: Partial<Isolation> = 
   return {
     name: 'a',
     env: {},
-    shares: [], disks: [],
+    shares: [],
+    disks: [],
     image: {},
     ...fields,
     isolation: { ...quiet, init: false, ...isolation },

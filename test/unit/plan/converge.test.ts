@@ -26,7 +26,11 @@ function randomProject({ below, chance }: Random): Project {
   const machines = names.map((name, index): Machine => {
     const make = chance(0.8) ? container : vm;
     const oneshot = oneshots.includes(name);
+    const volumes = make === container ? [`v${below(3)}`].filter(() => chance(0.3)) : [];
     return make(name, {
+      ...(volumes.length === 0
+        ? {}
+        : { volumes: volumes.map((volume) => ({ name: volume, guest: '/v', readonly: false })) }),
       box: chance(0.9) ? 'debian-12' : 'debian-13',
       memoryBytes: 1 + below(2),
       networks: chance(0.5) ? [{ network: 'backend' }] : [{ network: 'default' }, { network: 'backend' }],
@@ -46,10 +50,14 @@ function randomProject({ below, chance }: Random): Project {
         : {}),
     });
   });
-  return project(
-    machines,
-    networks.filter(({ name }) => machines.some((m) => m.networks.some((n) => n.network === name))),
-  );
+  const isUsed = (volume: string) => machines.some((m) => m.volumes?.some((used) => used.name === volume));
+  return {
+    ...project(
+      machines,
+      networks.filter(({ name }) => machines.some((m) => m.networks.some((n) => n.network === name))),
+    ),
+    volumes: ['v0', 'v1', 'v2'].filter(isUsed).map((name) => ({ name, keep: chance(0.5) })),
+  };
 }
 
 /** A random order that the executor could take: any node whose dependencies are done. */

@@ -128,6 +128,9 @@ export function afterUp(wanted: Project, observed: Readonly<Record<string, Obser
       ]),
     ),
     machines: Object.fromEntries(wanted.machines.map((machine) => [machine.name, record(machine)])),
+    ...(wanted.volumes === undefined
+      ? {}
+      : { volumes: Object.fromEntries(wanted.volumes.map(({ name, keep }) => [name, { keep }])) }),
   };
   return {
     state,

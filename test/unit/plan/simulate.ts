@@ -1,7 +1,14 @@
 import { isCompleted } from '../../../src/model/ending.ts';
 import type { Action, PlanNode } from '../../../src/model/plan.ts';
 import type { Machine, Project } from '../../../src/model/project.ts';
-import type { MachineState, NetworkState, Observation, Observed, State } from '../../../src/model/state.ts';
+import type {
+  MachineState,
+  NetworkState,
+  Observation,
+  Observed,
+  State,
+  VolumeState,
+} from '../../../src/model/state.ts';
 import { afterUp, ended, process } from './fixtures.ts';
 
 /**
@@ -13,6 +20,7 @@ export class World {
   /** Networks that the state remembers, and those that the sandbox has. */
   readonly remembered = new Map<string, NetworkState>();
   readonly present = new Set<string>();
+  readonly volumes = new Map<string, VolumeState>();
   readonly machines = new Map<string, { record: MachineState; observed: Observed }>();
   readonly #wanted: () => Project;
 
@@ -29,6 +37,7 @@ export class World {
       ...(this.sandbox !== undefined && sandbox !== undefined ? { sandbox } : {}),
       networks: Object.fromEntries(this.remembered),
       machines: Object.fromEntries([...this.machines].map(([name, { record }]) => [name, record])),
+      volumes: Object.fromEntries(this.volumes),
     };
     return {
       state,
@@ -91,6 +100,28 @@ export class World {
       case 'box.ensure':
       case 'image.ensure':
         return;
+      case 'volume.ensure': {
+        const volume = this.#wanted().volumes?.find(({ name }) => name === action.volume);
+        if (volume === undefined) throw new Error(`${action.volume} is not wanted`);
+        this.volumes.set(volume.name, { keep: volume.keep });
+        return;
+      }
+      case 'volume.leave': {
+        const volume = this.volumes.get(action.volume);
+        if (volume === undefined) throw new Error(`there is no volume ${action.volume}`);
+        this.volumes.set(action.volume, { ...volume, left: true });
+        return;
+      }
+      case 'volume.keep':
+      case 'volume.remove':
+        this.#must(
+          action,
+          ![...this.machines.values()].some(({ record }) =>
+            record.spec.volumes?.some(({ name }) => name === action.volume),
+          ),
+        );
+        this.volumes.delete(action.volume);
+        return;
       case 'machine.create': {
         const spec = this.#spec(action.machine);
         this.#must(action, !this.machines.has(spec.name));
@@ -98,6 +129,7 @@ export class World {
           action,
           spec.networks.every(({ network }) => this.remembered.has(network)),
         );
+        this.#mustHaveVolumes(action, spec);
         const record: MachineState = {
           spec: { ...spec, provision: [] },
           boxDigest: 'b1',
@@ -124,6 +156,7 @@ export class World {
           else this.#must(action, observed.state === 'running' || isCompleted(this.#spec(other), observed));
         }
         this.#mustOwnPorts(action, spec);
+        this.#mustHaveVolumes(action, spec);
         machine.record = { ...machine.record, spec: { ...spec, provision: [] }, process, ready: false };
         machine.observed = { state: 'running', process };
         return;
@@ -202,6 +235,11 @@ export class World {
       );
       this.#must(action, !held.some((other) => forwards.some(({ hostPort }) => hostPort === other.hostPort)));
     }
+  }
+
+  #mustHaveVolumes(action: Action, { volumes = [] }: Machine): void {
+    for (const { name } of volumes) this.#must(action, this.volumes.get(name)?.left === undefined);
+    for (const { name } of volumes) this.#must(action, this.volumes.has(name));
   }
 
   #must(action: Action, holds: boolean): void {

@@ -35,7 +35,8 @@ const spec: Machine = {
   env: { A: 'b' },
   networks: [{ network: 'backend', address: '10.77.1.10' }],
   forwards: [{ hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 }],
-  shares: [{ host: '/a', guest: '/b', readonly: true }],
+  shares: [{ host: '/a', guest: '/b', readonly: true, uid: 1000, gid: 33 }],
+  volumes: [{ name: 'old_DB.1', guest: '/c', readonly: false }],
   disks: [{ name: 'data', sizeBytes: 2147483648 }],
   dependsOn: [{ machine: 'web-1', condition: 'healthy' }],
   healthcheck: { exec: ['true'], everyMs: 1, timeoutMs: 1, retries: 1, startPeriodMs: 0 },
@@ -73,6 +74,7 @@ export function fullState(dir: string): State {
       },
     },
     machines: { db: machine },
+    volumes: { 'old_DB.1': { keep: true, left: true } },
   };
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Mutex } from '../../../src/agent/mutex.ts';
+import { Mutex } from '../../../src/sys/mutex.ts';
 
 const gate = () => {
   let open: () => void = () => {};

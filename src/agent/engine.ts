@@ -32,6 +32,7 @@ import {
   without,
 } from './machines.ts';
 import { ProjectNetworks } from './networks.ts';
+import { finishRenames, renameMachine } from './rename.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface EngineOptions {
@@ -160,6 +161,8 @@ export class Engine {
         return this.pause(action.machine);
       case 'machine.unpause':
         return this.unpause(action.machine);
+      case 'machine.rename':
+        return this.rename(action.machine, wantedMachine(action.to, context));
       case 'machine.destroy':
         return this.destroy(action.machine, action.keep === 'volumes');
     }
@@ -220,6 +223,7 @@ export class Engine {
 
   /** Takes over what an earlier agent left running. */
   async adopt(warn: (text: string) => void): Promise<void> {
+    await finishRenames(this.options, warn);
     this.networks.adopt();
     for (const [name, record] of Object.entries(this.state.machines)) {
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
@@ -497,6 +501,20 @@ export class Engine {
       await this.updateMachine(name, ({ paused: _, ...current }) => current);
       this.watchHealth(name);
       this.options.happened(name, { type: 'unpaused' });
+    });
+  }
+
+  private rename(name: string, wanted: Machine): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      const { sandbox } = this.options;
+      const { spec, addresses } = this.supervisor.ofStopped(name);
+      this.supervisor.forget(name);
+      // Of one that ended by itself they are still there.
+      if (spec.kind === 'vm' && isAlive(sandbox.holder))
+        await this.networks.inTurn(() => sandbox.removeTaps(name, addresses));
+      await renameMachine(this.options, name, wanted);
+      if (this.state.sandbox?.dnsmasq !== undefined)
+        sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
     });
   }
 

@@ -58,6 +58,12 @@ export type ProjectCommand =
       readonly targets: readonly string[];
     }
   | {
+      readonly command: 'rename';
+      readonly project: Project;
+      readonly from: string;
+      readonly to: string;
+    }
+  | {
       readonly command: 'restart';
       /** Machines start as the state has them. */
       readonly project?: undefined;

@@ -232,6 +232,8 @@ function reconcileRequest(command: ProjectCommand) {
     case 'pause':
     case 'unpause':
       return { command: command.command, targets: command.targets } as const;
+    case 'rename':
+      return { command: command.command, wanted: command.project, from: command.from, to: command.to } as const;
     case 'halt':
     case 'destroy':
       return { command: command.command, wanted: command.project, targets: command.targets } as const;

@@ -153,7 +153,12 @@ export async function pauseMachines(
 /** Agents that may leave one after the other while we ask: each has seen the last machine end. */
 const mostAgents = 5;
 
-async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
+export async function viaAgent(
+  options: RunOptions,
+  dir: string,
+  name: string,
+  command: ProjectCommand,
+): Promise<RunResult> {
   for (let tries = 1; ; tries++) {
     const socket = await projectAgent(options.place, dir, name);
     try {

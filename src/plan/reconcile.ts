@@ -5,6 +5,7 @@ import { bringUp } from './bring-up.ts';
 import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
+import { planRename } from './rename.ts';
 import { planRestart } from './restart.ts';
 import { takeDown } from './take-down.ts';
 
@@ -30,6 +31,14 @@ export type ReconcileRequest =
       readonly command: 'restart' | 'pause' | 'unpause';
       readonly observation: Observation;
       readonly targets?: readonly string[];
+    }
+  | {
+      readonly command: 'rename';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: undefined;
+      readonly from: string;
+      readonly to: string;
     }
   | {
       readonly command: 'halt' | 'destroy';
@@ -61,6 +70,8 @@ export function reconcile(request: ReconcileRequest): Plan {
     case 'pause':
     case 'unpause':
       return planPause(request.command, request.observation, targets);
+    case 'rename':
+      return planRename(request.wanted, request.observation, request.from, request.to);
     case 'halt':
     case 'destroy':
       return takeDown(request.command, request.wanted, request.observation, targets);

@@ -166,6 +166,13 @@ export const about: Readonly<Record<string, About>> = {
     see: ['exec', 'ssh-config'],
     page: 'living',
   },
+  rename: {
+    text: [
+      'Gives a machine that does not run the name that stands in the Tsfile in its place. Nothing of it is made anew.',
+    ],
+    see: ['up', 'halt'],
+    page: 'living',
+  },
   restart: {
     text: ['Stops machines and starts them again as they are.'],
     see: ['reload', 'halt', 'up'],

@@ -1,17 +1,18 @@
 import { rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
-import { endingWords, hasSucceeded } from '../model/ending.ts';
+import { endingCode, endingWords, hasSucceeded } from '../model/ending.ts';
 import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
-import type { MachineContext, Transport } from '../model/provider.ts';
+import type { ExecSession, MachineContext, Transport } from '../model/provider.ts';
 import type { Ending, MachineState, ProcessRef, State } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
 import type { StateStore } from '../state/store.ts';
+import { readEnding } from '../sys/kept-files.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
@@ -198,6 +199,25 @@ export class Engine {
     const stopping = signal === SIGKILL ? this.stop(name, { force: true }) : undefined;
     provider.signal(this.context(name), signal);
     await stopping;
+  }
+
+  /** See {@link Provider.attach}. A paused one may be attached to, too. @throws TSV_NOT_RUNNING, TSV_UNSUPPORTED */
+  async attach(name: string): Promise<ExecSession> {
+    const record = recordOf(this.state, name);
+    requireRunning(record);
+    const session = await this.provider(record).attach?.(this.context(name));
+    if (session === undefined) throw new TsvError('TSV_UNSUPPORTED', `${name} is a container: it has no console`);
+    // In its turn: by then it is known whether a command has stopped it.
+    const code = () => this.supervisor.inTurn(name, async () => ({ code: this.exitCode(name) }));
+    return { ...session, exited: session.exited.then(code) };
+  }
+
+  /** What a machine has ended with; 0 where it runs, or was stopped by a command. */
+  private exitCode(name: string): number {
+    const record = this.state.machines[name];
+    if (record?.process === undefined || isAlive(record.process)) return 0;
+    const ending = record.ended ?? readEnding(this.options.places.machineDir(name));
+    return ending === undefined ? 0 : endingCode(ending);
   }
 
   private open(name: string, signal: AbortSignal): Promise<Transport> {

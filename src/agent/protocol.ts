@@ -12,7 +12,7 @@ import type { Condition, Waited } from '../model/waiting.ts';
  *   {request} ─────────────────────▶
  *                ◀───────────────── {event} …                (command: what it does)
  *                ◀───────────────── {result} | {error}       and the connection ends
- *   or, for exec, pack, unpack and connect:
+ *   or, for exec, attach, pack, unpack and connect:
  *                ◀───────────────── {stream: true}           from here on no lines but
  *   frames or, for connect, bytes in both directions
  *
@@ -80,6 +80,8 @@ export type Call =
       readonly request: ExecRequest;
       readonly shell?: 'login' | 'command';
     }
+  /** Frames as with exec, to and from a virtual machine's console. */
+  | { readonly do: 'attach'; readonly machine: string }
   /** Frames as with exec; input or output is a tar archive, unless that goes through the request's FIFO. */
   | { readonly do: 'pack'; readonly machine: string; readonly request: PackRequest }
   | { readonly do: 'unpack'; readonly machine: string; readonly request: UnpackRequest }

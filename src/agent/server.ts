@@ -106,6 +106,13 @@ export class AgentServer {
       if (call.do === 'exec') {
         const open = () => this.service.exec(call.machine, call.request);
         await serveSession(socket, open, () => send({ stream: true }), takeRest);
+      } else if (call.do === 'attach') {
+        const open = async () => {
+          const session = await this.service.attach(call.machine);
+          socket.once('end', () => session.signal('HUP')); // the end of its input is a frame: it is gone
+          return session;
+        };
+        await serveSession(socket, open, () => send({ stream: true }), takeRest);
       } else if (call.do === 'pack' || call.do === 'unpack') {
         await serveSession(
           socket,
@@ -132,7 +139,7 @@ export class AgentServer {
 
   private async call(
     request: Request,
-    call: Exclude<Call, { do: 'exec' | 'pack' | 'unpack' | 'connect' }>,
+    call: Exclude<Call, { do: 'exec' | 'attach' | 'pack' | 'unpack' | 'connect' }>,
     emit: Emit,
     signal: AbortSignal,
   ): Promise<unknown> {

@@ -124,6 +124,11 @@ export class Service {
     return transport.exec(request);
   }
 
+  /** The console of a virtual machine that runs. @throws TSV_NOT_RUNNING, TSV_UNSUPPORTED */
+  async attach(machine: string): Promise<ExecSession> {
+    return this.options.engine.attach(machine);
+  }
+
   /** Files of a machine as an archive, or the other way round. */
   async copy(call: Extract<Call, { do: 'pack' | 'unpack' }>): Promise<CopySession> {
     const transport = await this.options.engine.connect(call.machine, new AbortController().signal);

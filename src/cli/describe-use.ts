@@ -1,4 +1,6 @@
+import { InvalidArgumentError, Option } from 'commander';
 import { type Describe, seconds } from './describe.ts';
+import { defaultDetachKeys, parseDetachKeys } from './detach-keys.ts';
 import type { Handler } from './program.ts';
 
 /** What works with machines that run. */
@@ -33,6 +35,20 @@ export function describeUse({ program, when, define, names, json, parallel }: De
       )
       .option('-T, --no-tty', 'give it no terminal')
       .passThroughOptions(),
+  );
+  when('attach', () =>
+    define(
+      'attach',
+      'the console of a virtual machine, both ways; the output of a container',
+      async () => (await import('./commands/attach.ts')).attach as Handler<never>,
+    )
+      .argument('<name>', 'the machine')
+      .addOption(
+        new Option('--detach-keys <keys>', 'what leaves the console, such as ctrl-a,d or ctrl-]')
+          .argParser(detachKeys)
+          .default(detachKeys(defaultDetachKeys), defaultDetachKeys),
+      )
+      .addHelpText('after', attachHelp),
   );
   when('cp', () =>
     define(
@@ -92,6 +108,25 @@ export function describeUse({ program, when, define, names, json, parallel }: De
     ).argument('[names...]', 'machines; all when none is given'),
   );
 }
+
+const detachKeys = (text: string): Buffer => {
+  const keys = parseDetachKeys(text);
+  if (keys === undefined)
+    throw new InvalidArgumentError('keys separated by commas: a character, or ctrl- and a letter or one of @[\\]^_');
+  return keys;
+};
+
+const attachHelp = `
+A virtual machine's serial console, from now on: Enter shows where it is. Several may be attached at once. All keys go to the
+machine, Ctrl-C too, but for those that detach. A login there asks for a password, which no box has: tsv ssh goes in without.
+If standard input is no terminal, what it gives is typed, and its end is not the end.
+A container's first process has no input: its output is printed as by tsv logs -f, byte for byte, until Ctrl-C.
+
+Ends when the machine does, with its exit code; 0 after detaching, and when it was stopped by a command.
+
+Examples:
+  tsv attach db
+  tsv attach --detach-keys ctrl-] db`;
 
 const copyHelp = `
 As docker cp does: into a destination that is a folder, else as what the destination says, whose parent has to be there.

@@ -40,26 +40,7 @@ export async function runInMachine(session: Session, name: string, options: RunI
     } else {
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
     }
-    return await new Promise<number>((resolve, reject) => {
-      const print = (out: NodeJS.WriteStream, content: Buffer) => {
-        if (out.write(content)) return;
-        socket.pause();
-        out.once('drain', () => socket.resume());
-      };
-      const read = replyReader({
-        stdout: (content) => print(session.stdout, content),
-        stderr: (content) => print(session.stderr, content),
-        exit: ({ code }) => resolve(code),
-        error: reject,
-      });
-      socket.on('end', () => socket.destroy());
-      socket.on('close', () =>
-        reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })),
-      );
-      socket.on('data', read);
-      read(rest);
-      socket.resume();
-    });
+    return await printOutput(session, socket, rest, name);
   } finally {
     leaveInput();
     if (options.terminal) {
@@ -72,8 +53,36 @@ export async function runInMachine(session: Session, name: string, options: RunI
   }
 }
 
-/** Gives our input to the agent as it comes. @returns what ends that */
-function passInput(session: Session, agent: Socket): () => void {
+/** Prints what comes over a stream, to its end. Resolves with the exit code. */
+export function printOutput(session: Session, socket: Socket, rest: Buffer, name: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const print = (out: NodeJS.WriteStream, content: Buffer) => {
+      if (out.write(content)) return;
+      socket.pause();
+      out.once('drain', () => socket.resume());
+    };
+    const read = replyReader({
+      stdout: (content) => print(session.stdout, content),
+      stderr: (content) => print(session.stderr, content),
+      exit: ({ code }) => resolve(code),
+      error: reject,
+    });
+    socket.on('end', () => socket.destroy());
+    socket.on('close', () =>
+      reject(new TsvError('TSV_SSH', `the connection to ${name} is gone`, { hint: 'tsv status' })),
+    );
+    socket.on('data', read);
+    read(rest);
+    socket.resume();
+  });
+}
+
+/**
+ * Gives our input to the agent as it comes.
+ * @param filter gives back what of it is for the agent
+ * @returns what ends that
+ */
+export function passInput(session: Session, agent: Socket, filter = (typed: Buffer) => typed): () => void {
   const onEnd = () => agent.write(encodeFrame(frame.eof));
   if (isNullDevice(0)) {
     onEnd(); // Node would need longer to open it as a stream than the agent to run the command
@@ -81,7 +90,7 @@ function passInput(session: Session, agent: Socket): () => void {
   }
   const { stdin } = session;
   const onData = (chunk: Buffer) => {
-    if (agent.write(encodeFrame(frame.stdin, chunk))) return;
+    if (agent.write(encodeFrame(frame.stdin, filter(chunk)))) return;
     stdin.pause();
     agent.once('drain', () => stdin.resume());
   };

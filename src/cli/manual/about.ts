@@ -159,6 +159,13 @@ export const about: Readonly<Record<string, About>> = {
     see: ['ssh', 'cp'],
     page: 'ssh',
   },
+  attach: {
+    text: [
+      'Joins the terminal with the serial console of a virtual machine. Of a container, whose first process has no input, the output is shown.',
+    ],
+    see: ['logs', 'ssh'],
+    page: 'living',
+  },
   cp: {
     text: [
       'Copies between this host and a machine, or between two machines, as a tar archive that nobody has to hold. A copy that fails leaves no half file.',

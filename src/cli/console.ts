@@ -3,7 +3,7 @@ import { openStream } from '../agent/client.ts';
 import { machineAgent } from '../app/machine.ts';
 import { DetachKeys } from './detach-keys.ts';
 import type { Session } from './program.ts';
-import { passInput, printOutput } from './stream.ts';
+import { passInput, printOutput, signals } from './stream.ts';
 
 /**
  * Joins this process's input and output with a virtual machine's console. On a terminal all keys go there, but for those that
@@ -45,5 +45,3 @@ export async function attachConsole(session: Session, name: string, keys: Buffer
     agent.unref();
   }
 }
-
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

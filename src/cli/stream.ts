@@ -1,5 +1,6 @@
 import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { openStream } from '../agent/client.ts';
 import { encodeFrame, frame, replyReader } from '../agent/protocol.ts';
 import { machineAgent } from '../app/machine.ts';
@@ -16,17 +17,15 @@ export interface RunInMachine {
 
 /** Runs a command in a machine with this process's own input, output and terminal. Resolves with its exit code. */
 export async function runInMachine(session: Session, name: string, options: RunInMachine): Promise<number> {
-  const size = () => ({ cols: session.stdout.columns || 80, rows: session.stdout.rows || 24 });
   const agent = await machineAgent(session.place, name);
   const request = {
     argv: options.argv,
     user: options.user,
     env: options.env,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.terminal ? { pty: { ...size(), term: session.place.env.TERM ?? 'xterm' } } : {}),
+    ...(options.terminal ? { pty: terminalOf(session) } : {}),
   };
   const opening = openStream(agent, { do: 'exec', machine: name, request }, session.commandLine);
-  const onResize = () => agent.write(encodeFrame(frame.resize, JSON.stringify(size())));
   const onSignal = (signal: NodeJS.Signals) => agent.write(encodeFrame(frame.signal, signal.slice(3)));
   let leaveInput = (): void => {};
   try {
@@ -34,30 +33,49 @@ export async function runInMachine(session: Session, name: string, options: RunI
     if (!options.terminal) leaveInput = passInput(session, agent);
     const { socket, rest } = await opening;
     if (options.terminal) {
-      session.stdin.setRawMode(true);
-      session.stdout.on('resize', onResize);
-      leaveInput = passInput(session, agent);
+      leaveInput = passTerminal(session, agent);
     } else {
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+      for (const signal of signals) process.on(signal, onSignal);
     }
     return await printOutput(session, socket, rest, name);
   } finally {
     leaveInput();
-    if (options.terminal) {
-      session.stdin.setRawMode(false);
-      session.stdout.off('resize', onResize);
-    }
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+    for (const signal of signals) process.off(signal, onSignal);
     // It goes with this process. To destroy it now would make Node load standard error, to look whether that is it.
     agent.unref();
   }
 }
 
-/** Prints what comes over a stream, to its end. Resolves with the exit code. */
+/** What a command is given in place of our terminal. */
+export const terminalOf = (session: Session) => ({ ...sizeOf(session), term: session.place.env.TERM ?? 'xterm' });
+
+const sizeOf = ({ stdout }: Session) => ({ cols: stdout.columns || 80, rows: stdout.rows || 24 });
+
+/** Those that are passed on to a command. */
+export const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Gives our terminal to what has one of its own: keys as they are typed, and the size. @returns what ends that */
+export function passTerminal(session: Session, agent: Socket): () => void {
+  const onResize = () => agent.write(encodeFrame(frame.resize, JSON.stringify(sizeOf(session))));
+  session.stdin.setRawMode(true);
+  session.stdout.on('resize', onResize);
+  const leaveInput = passInput(session, agent);
+  return () => {
+    leaveInput();
+    session.stdin.setRawMode(false);
+    session.stdout.off('resize', onResize);
+  };
+}
+
+/**
+ * Prints what comes over a stream, to its end. Resolves with the exit code; with that of a SIGPIPE where nobody reads our
+ * output any more.
+ */
 export function printOutput(session: Session, socket: Socket, rest: Buffer, name: string): Promise<number> {
   return new Promise((resolve, reject) => {
+    session.stdout.once('error', () => resolve(128 + constants.signals.SIGPIPE));
     const print = (out: NodeJS.WriteStream, content: Buffer) => {
-      if (out.write(content)) return;
+      if (out.destroyed || out.write(content)) return;
       socket.pause();
       out.once('drain', () => socket.resume());
     };

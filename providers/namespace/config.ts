@@ -1,3 +1,4 @@
+import { containerProcess } from '../../src/model/container-process.ts';
 import type { ContainerDefaults } from '../../src/model/image.ts';
 import { type Device, type Isolation, isolationOf, type Ulimit } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
@@ -5,7 +6,7 @@ import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
-import { containerProcess } from './process.ts';
+
 import type { Volume } from './volumes.ts';
 
 /** Capabilities of a container's root: what package installation and servers need, and nothing that reaches the host. */

@@ -26,6 +26,7 @@ import {
   removeCgroup,
   thaw,
 } from '../../src/cgroup/index.ts';
+import { containerProcess } from '../../src/model/container-process.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
 import type { MachineContext, Provider, Requirement, StartResult, Transport } from '../../src/model/provider.ts';
@@ -48,7 +49,7 @@ import { capabilitiesOf, containerConfig } from './config.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
 import { lowerLayers } from './lower.ts';
-import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
+import { stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
 import { ContainerTransport } from './transport.ts';
 import { ensureVolumes, type Volume, volumeOf } from './volumes.ts';

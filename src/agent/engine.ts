@@ -75,6 +75,7 @@ export class Engine {
   private readonly supervisor: Supervisor;
   private readonly health: HealthWatches;
   private readonly networks: ProjectNetworks;
+  private ranOneOffs = false;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
   onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
@@ -245,6 +246,10 @@ export class Engine {
   async adopt(warn: (text: string) => void): Promise<void> {
     await finishRenames(this.options, warn);
     this.networks.adopt();
+    const tell = (name: string, error: unknown) =>
+      warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    for (const { spec } of Object.values(this.state.machines))
+      if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.state.machines)) {
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
@@ -255,7 +260,7 @@ export class Engine {
         await this.ensureForwards(name);
         this.watchHealth(name);
       } catch (error) {
-        warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+        tell(name, error);
       }
     }
   }
@@ -287,6 +292,7 @@ export class Engine {
     await this.transports.dropAll();
     await this.options.forwards.removeAll();
     await this.networks.removeSandbox();
+    await this.forgetNetworks();
   }
 
   private async create(machine: Machine, context: ActionContext): Promise<void> {
@@ -405,6 +411,7 @@ export class Engine {
   /** What a machine is asked, by the Tsfile or by its image. */
   private check(name: string): Check | undefined {
     const { spec } = recordOf(this.state, name);
+    if (spec.oneOff === true) return undefined;
     const isImages = spec.image !== undefined && spec.healthcheck === undefined;
     return checkOf(spec, isImages ? this.context(name).box.defaults : undefined);
   }
@@ -543,6 +550,22 @@ export class Engine {
     return this.supervisor.inTurn(name, () => this.remove(name, keepVolumes));
   }
 
+  /** What `tsv run` runs, or has left. Gone, or another machine by now: success. */
+  removeOneOff(name: string): Promise<void> {
+    this.ranOneOffs = true;
+    return this.supervisor.inTurn(name, async () => {
+      if (this.state.machines[name]?.spec.oneOff === true) await this.remove(name, false);
+      await this.forgetNetworks();
+    });
+  }
+
+  /** They are remembered for machines that come again. A project that has none keeps nothing of a `tsv run`. */
+  private async forgetNetworks(): Promise<void> {
+    const { machines, sandbox } = this.state;
+    if (!this.ranOneOffs || sandbox !== undefined || Object.keys(machines).length > 0) return;
+    await this.options.store.update((state) => ({ ...state, networks: {} }));
+  }
+
   private async remove(name: string, keepVolumes: boolean): Promise<void> {
     const { places, store, sandbox } = this.options;
     const record = this.state.machines[name];
@@ -556,8 +579,9 @@ export class Engine {
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
     this.options.happened(name, { type: 'destroyed' });
     this.supervisor.tell(name);
-    if (this.state.sandbox?.dnsmasq !== undefined)
-      sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
+    // While the sandbox is being removed, too, whose files are gone then.
+    const dnsmasq = this.state.sandbox?.dnsmasq;
+    if (isAlive(dnsmasq)) sandbox.updateNames(namedMachines(this.state), dnsmasq);
   }
 }
 

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { type Describe, seconds } from './describe.ts';
 import { defaultDetachKeys, parseDetachKeys } from './detach-keys.ts';
 import type { Handler } from './program.ts';
+import { collect } from './variable.ts';
 
 /** What works with machines that run. */
 export function describeUse({ program, when, define, names, json, parallel }: Describe): void {
@@ -28,13 +29,29 @@ export function describeUse({ program, when, define, names, json, parallel }: De
       .argument('<command...>', 'program and arguments; put -- before them')
       .option('-u, --user <user>', 'as this user', 'root')
       .option('-w, --workdir <folder>', 'in this folder')
-      .option(
-        '-e, --env <NAME=value>',
-        'with this variable; may be given more than once',
-        (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
-      )
+      .option('-e, --env <NAME=value>', 'with this variable; may be given more than once', collect)
       .option('-T, --no-tty', 'give it no terminal')
       .passThroughOptions(),
+  );
+  when('run', () =>
+    define(
+      'run',
+      'run one command in a container of its own, beside the project’s machines',
+      async () => (await import('./commands/run.ts')).run as Handler<never>,
+    )
+      .argument('<image>', 'a box or an image, as in a Tsfile; pulled when it is missing')
+      .argument('[command...]', 'program and arguments; the image’s when none is given')
+      .option('--name <name>', 'what it is called in the network; else run-1, run-2, …')
+      .option('--network <name>', 'in this network of the project')
+      .option('-e, --env <NAME=value>', 'with this variable; may be given more than once', collect)
+      .option('-u, --user <user[:group]>', 'as this user; else the image’s')
+      .option('-w, --workdir <folder>', 'in this folder; else the image’s')
+      .option('--entrypoint <program>', 'in place of the image’s entrypoint and command')
+      .option('-T, --no-tty', 'give it no terminal')
+      .option('--rm', 'remove the container afterwards, which is done anyway')
+      .option('-q, --quiet', 'print errors only, besides what the command prints')
+      .passThroughOptions()
+      .addHelpText('after', runHelp),
   );
   when('attach', () =>
     define(
@@ -108,6 +125,18 @@ export function describeUse({ program, when, define, names, json, parallel }: De
     ).argument('[names...]', 'machines; all when none is given'),
   );
 }
+
+const runHelp = `
+The project need not be up; its machines are found by name. The container is there as long as the command: it goes when that
+ends, when tsv run is killed, and with tsv halt and tsv destroy. The exit code is the command's. Where standard input and
+output are a terminal, the command gets one; else its input, output and errors are separate. Ctrl-C and TERM go to the
+command; a second one ends the container at once.
+
+Examples:
+  tsv run postgres:16 psql -h db -U shop
+  tsv run debian-12 -- bash
+  tsv run -e PGPASSWORD postgres:16 pg_dump -h db shop >shop.sql
+  tsv run --network backend --entrypoint sh nginx:1.27 -c 'getent hosts web-1'`;
 
 const detachKeys = (text: string): Buffer => {
   const keys = parseDetachKeys(text);

@@ -23,7 +23,11 @@ export function buildProject(
   return { ...base, networks: [...declared, ...implied], machines };
 }
 
-function buildMachine(name: string, draft: MachineDraft, namesOf: ReadonlyMap<string, readonly string[]>): Machine {
+export function buildMachine(
+  name: string,
+  draft: MachineDraft,
+  namesOf: ReadonlyMap<string, readonly string[]>,
+): Machine {
   return {
     ...draft.common,
     name,

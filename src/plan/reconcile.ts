@@ -2,6 +2,7 @@ import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
+import { planRun } from './one-off.ts';
 import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
@@ -26,6 +27,14 @@ export type ReconcileRequest =
       readonly targets?: readonly string[];
       /** `only`: the name of one step. */
       readonly options?: { readonly only?: string };
+    }
+  | {
+      /** `target`: the one machine of `wanted` that is to run. */
+      readonly command: 'run';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: undefined;
+      readonly target: string;
     }
   | {
       readonly command: 'restart' | 'pause' | 'unpause';
@@ -65,6 +74,8 @@ export function reconcile(request: ReconcileRequest): Plan {
       });
     case 'provision':
       return planProvision(request.wanted, request.observation, targets, request.options?.only);
+    case 'run':
+      return planRun(request.wanted, request.observation, request.target);
     case 'restart':
       return planRestart(request.observation, targets);
     case 'pause':

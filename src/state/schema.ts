@@ -120,6 +120,7 @@ const machine = object<Machine>(
     ),
     restart: object<Restart>({ when: oneOf('on-failure', 'always', 'unless-stopped') }, { most: wholeFrom(1) }),
     oneshot: bool,
+    oneOff: bool,
   },
 );
 

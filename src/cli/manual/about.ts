@@ -156,8 +156,16 @@ export const about: Readonly<Record<string, About>> = {
       'Runs a program in a machine, with its arguments as they are, and ends with its exit code. Standard input, output and error are passed through.',
     ],
     exit: { 126: 'the program cannot be executed', 127: 'there is no such program' },
-    see: ['ssh', 'cp'],
+    see: ['run', 'ssh', 'cp'],
     page: 'ssh',
+  },
+  run: {
+    text: [
+      'Makes a container in the project’s network, runs one command in it, and removes it when that has ended. Standard input, output and error are passed through, and the exit code is the command’s.',
+    ],
+    exit: { 126: 'the program cannot be executed', 127: 'there is no such program in the image' },
+    see: ['exec', 'image'],
+    page: 'living',
   },
   attach: {
     text: [

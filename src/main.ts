@@ -4,7 +4,7 @@ import { createProgram, type Session, usageError } from './cli/program.ts';
 import { toTsvError } from './model/errors.ts';
 
 /** Commands that are to start at once: the others' options are not even described for them. */
-const asksOften = ['status', 'ls', 'exec', 'ssh', 'ssh-proxy', 'image', 'store'];
+const asksOften = ['status', 'ls', 'exec', 'run', 'ssh', 'ssh-proxy', 'image', 'store'];
 
 /** The command's process: the only place that ends it. */
 async function main(): Promise<number> {

@@ -131,8 +131,10 @@ export function boundForeignLog(file: string, maxBytes: number = qemuLogBytes): 
 export interface Console {
   /** The last lines, without control characters and escape sequences: safe to print on a user's terminal. */
   lastLines(count: number): string[];
-  /** Calls `listener` with what is printed from now on, as it came; the result ends that. */
-  follow(listener: (text: string) => void): () => void;
+  /** Calls `listener` with what is printed from now on, byte for byte; the result ends that. */
+  follow(listener: (data: Buffer) => void): () => void;
+  /** Types into it. `done` when the machine's side has taken it, or is gone. */
+  write(data: Buffer, done: (error?: Error | null) => void): void;
   /** Fires with the first output since the machine's start. */
   readonly printed: Promise<void>;
   /** Fires with the kernel's own line when it panics. */
@@ -156,7 +158,7 @@ export async function connectConsole(socketPath: string, logFile: string): Promi
   });
   const log = openBoundedLog(logFile);
   let tail = readTail(logFile);
-  const listeners = new Set<(text: string) => void>();
+  const listeners = new Set<(data: Buffer) => void>();
   let firstOutput = () => {};
   let panic = (_: string) => {};
   const printed = new Promise<void>((resolve) => {
@@ -171,13 +173,11 @@ export async function connectConsole(socketPath: string, logFile: string): Promi
     if (line !== null) panic(line[0]);
   };
   look();
-  const decoder = new TextDecoder();
   socket.on('data', (data: Buffer) => {
     log.append(data);
     tail = Buffer.concat([tail, data]).subarray(-tailBytes);
     look();
-    const text = decoder.decode(data, { stream: true });
-    for (const listener of listeners) listener(text);
+    for (const listener of listeners) listener(data);
   });
   socket.on('error', () => {}); // ECONNRESET when QEMU is killed; `close` follows
   const closed = new Promise<void>((resolve) => {
@@ -192,6 +192,7 @@ export async function connectConsole(socketPath: string, logFile: string): Promi
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
+    write: (data, done) => void socket.write(data, done),
     printed,
     panicked,
     closed,

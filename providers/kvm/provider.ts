@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Dialler, Launcher } from '../../src/model/launch.ts';
 import type { Machine } from '../../src/model/project.ts';
-import type { MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
+import type { ExecSession, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { createAccelChooser } from './accel.ts';
 import type { NicBackend } from './arguments.ts';
+import { consoleSession } from './attach.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks, ensureOverlay } from './disk.ts';
@@ -29,8 +30,7 @@ export interface KvmOptions {
 export interface KvmProvider extends Provider {
   /** The last lines of a machine's console, printable as they are, whether it runs or not. */
   consoleLines(context: MachineContext, count: number): string[];
-  /** A running machine's console from now on, raw; the result ends that. Throws TSV_NOT_RUNNING. */
-  followConsole(context: MachineContext, listener: (text: string) => void): Promise<() => void>;
+  attach(context: MachineContext): Promise<ExecSession>;
   /** Lets go of every running machine; they run on and can be adopted by another instance. */
   detach(): Promise<void>;
 }
@@ -112,9 +112,9 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     consoleLines: (context, count) => lastLogLines(machineFiles(context).consoleLog, count),
 
-    async followConsole(context, listener) {
-      const { console } = await lifecycle.attached(context);
-      return console.follow(listener);
+    async attach(context) {
+      const { console, exited } = await lifecycle.attached(context);
+      return consoleSession(console, exited);
     },
 
     detach: () => lifecycle.detachAll(),

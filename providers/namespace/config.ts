@@ -1,3 +1,4 @@
+import { containerProcess } from '../../src/model/container-process.ts';
 import type { ContainerDefaults } from '../../src/model/image.ts';
 import { type Device, type Isolation, isolationOf, type Ulimit } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
@@ -6,7 +7,6 @@ import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
 import type { DiskPlace } from './disks.ts';
-import { containerProcess } from './process.ts';
 import type { PlacedShare } from './shares.ts';
 import type { Volume } from './volumes.ts';
 

@@ -26,6 +26,7 @@ import {
   removeCgroup,
   thaw,
 } from '../../src/cgroup/index.ts';
+import { containerProcess } from '../../src/model/container-process.ts';
 import { refuseDisks } from '../../src/model/disks.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { isolationOf } from '../../src/model/project.ts';
@@ -52,7 +53,7 @@ import { diskPlaces, mountDisks } from './disks.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
 import { lowerLayers } from './lower.ts';
-import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
+import { stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
 import { foreignShare, placeShares } from './shares.ts';
 import { ContainerTransport } from './transport.ts';

@@ -76,18 +76,32 @@ export const agentGone = () =>
     hint: 'run the command again: what was done is known, and it goes on from there',
   });
 
+export interface StreamOptions {
+  /** Gets what is told before the stream begins. */
+  readonly emit?: Emit;
+  /** Gives it up, until the stream begins. */
+  readonly signal?: AbortSignal;
+  /** What is thrown when the agent goes without having done anything. */
+  readonly gone?: () => Error;
+}
+
 /** Calls for a stream. Resolves with the socket once the agent has said that the stream begins, and what already came. */
 export function openStream(
   socket: Socket,
   call: Call,
   command: string,
+  { emit, signal, gone = agentGone }: StreamOptions = {},
 ): Promise<{ socket: Socket; rest: Buffer; direct: boolean }> {
   return new Promise((resolve, reject) => {
     let rest = Buffer.alloc(0);
+    let heard = false;
     const reader = lineReader(
       (line, stop) => {
-        stop();
         const answer = JSON.parse(line) as Answer;
+        heard = true;
+        if ('event' in answer) return emit?.(answer.event);
+        stop();
+        signal?.removeEventListener('abort', interrupt);
         socket.off('data', reader);
         socket.pause();
         // The rest of the same chunk is delivered right after this callback.
@@ -95,7 +109,7 @@ export function openStream(
           if ('stream' in answer) resolve({ socket, rest, direct: answer.direct === true });
           else {
             socket.destroy();
-            reject('error' in answer ? TsvError.fromJSON(answer.error) : agentGone());
+            reject('error' in answer ? TsvError.fromJSON(answer.error) : gone());
           }
         });
       },
@@ -105,8 +119,13 @@ export function openStream(
     );
     socket.on('data', reader);
     socket.on('error', () => {});
-    socket.once('end', () => reject(agentGone()));
-    socket.once('close', () => reject(agentGone()));
+    const onGone = () => reject(heard ? agentGone() : gone());
+    socket.once('end', onGone);
+    socket.once('close', onGone);
+    // As with a call. It answers when it has undone what it did.
+    const interrupt = () => void socket.end();
+    signal?.addEventListener('abort', interrupt, { once: true });
     send(socket, call, command);
+    if (signal?.aborted === true) interrupt();
   });
 }

@@ -1,18 +1,19 @@
 import { existsSync, rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
-import { endingWords, hasSucceeded } from '../model/ending.ts';
+import { endingCode, endingWords, hasSucceeded } from '../model/ending.ts';
 import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine, MachineKind, Project, ProvisionStep } from '../model/project.ts';
-import type { MachineContext, Transport } from '../model/provider.ts';
+import type { ExecSession, MachineContext, Transport } from '../model/provider.ts';
 import type { Ending, MachineState, ProcessRef, State } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
 import { diskImage } from '../state/paths.ts';
 import type { StateStore } from '../state/store.ts';
+import { readEnding } from '../sys/kept-files.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
@@ -33,6 +34,7 @@ import {
   without,
 } from './machines.ts';
 import { ProjectNetworks } from './networks.ts';
+import { finishRenames, renameMachine } from './rename.ts';
 import { Supervisor } from './supervisor.ts';
 import { ProjectVolumes } from './volumes.ts';
 
@@ -76,6 +78,7 @@ export class Engine {
   private readonly health: HealthWatches;
   private readonly networks: ProjectNetworks;
   private readonly volumes: ProjectVolumes;
+  private ranOneOffs = false;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
   onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
@@ -172,6 +175,8 @@ export class Engine {
         return this.pause(action.machine);
       case 'machine.unpause':
         return this.unpause(action.machine);
+      case 'machine.rename':
+        return this.rename(action.machine, wantedMachine(action.to, context));
       case 'machine.destroy':
         return this.destroy(action.machine, action.keep, context.emit);
     }
@@ -209,6 +214,25 @@ export class Engine {
     await stopping;
   }
 
+  /** See {@link Provider.attach}. A paused one may be attached to, too. @throws TSV_NOT_RUNNING, TSV_UNSUPPORTED */
+  async attach(name: string): Promise<ExecSession> {
+    const record = recordOf(this.state, name);
+    requireRunning(record);
+    const session = await this.provider(record).attach?.(this.context(name));
+    if (session === undefined) throw new TsvError('TSV_UNSUPPORTED', `${name} is a container: it has no console`);
+    // In its turn: by then it is known whether a command has stopped it.
+    const code = () => this.supervisor.inTurn(name, async () => ({ code: this.exitCode(name) }));
+    return { ...session, exited: session.exited.then(code) };
+  }
+
+  /** What a machine has ended with; 0 where it runs, or was stopped by a command. */
+  private exitCode(name: string): number {
+    const record = this.state.machines[name];
+    if (record?.process === undefined || isAlive(record.process)) return 0;
+    const ending = record.ended ?? readEnding(this.options.places.machineDir(name));
+    return ending === undefined ? 0 : endingCode(ending);
+  }
+
   private open(name: string, signal: AbortSignal): Promise<Transport> {
     return this.transports.get(name, async () =>
       this.provider(recordOf(this.state, name)).connect(this.context(name), signal),
@@ -232,7 +256,12 @@ export class Engine {
 
   /** Takes over what an earlier agent left running. */
   async adopt(warn: (text: string) => void): Promise<void> {
+    await finishRenames(this.options, warn);
     this.networks.adopt();
+    const tell = (name: string, error: unknown) =>
+      warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    for (const { spec } of Object.values(this.state.machines))
+      if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.state.machines)) {
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
@@ -243,7 +272,7 @@ export class Engine {
         await this.ensureForwards(name);
         this.watchHealth(name);
       } catch (error) {
-        warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+        tell(name, error);
       }
     }
   }
@@ -275,6 +304,7 @@ export class Engine {
     await this.transports.dropAll();
     await this.options.forwards.removeAll();
     await this.networks.removeSandbox();
+    await this.forgetNetworks();
   }
 
   private async create(machine: Machine, context: ActionContext): Promise<void> {
@@ -393,6 +423,7 @@ export class Engine {
   /** What a machine is asked, by the Tsfile or by its image. */
   private check(name: string): Check | undefined {
     const { spec } = recordOf(this.state, name);
+    if (spec.oneOff === true) return undefined;
     const isImages = spec.image !== undefined && spec.healthcheck === undefined;
     return checkOf(spec, isImages ? this.context(name).box.defaults : undefined);
   }
@@ -512,9 +543,39 @@ export class Engine {
     });
   }
 
+  private rename(name: string, wanted: Machine): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      const { sandbox } = this.options;
+      const { spec, addresses } = this.supervisor.ofStopped(name);
+      this.supervisor.forget(name);
+      // Of one that ended by itself they are still there.
+      if (spec.kind === 'vm' && isAlive(sandbox.holder))
+        await this.networks.inTurn(() => sandbox.removeTaps(name, addresses));
+      await renameMachine(this.options, name, wanted);
+      if (this.state.sandbox?.dnsmasq !== undefined)
+        sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
+    });
+  }
+
   private destroy(name: string, keep: Kept, emit: Emit): Promise<void> {
     this.supervisor.forget(name);
     return this.supervisor.inTurn(name, () => this.remove(name, keep, emit));
+  }
+
+  /** What `tsv run` runs, or has left. Gone, or another machine by now: success. */
+  removeOneOff(name: string): Promise<void> {
+    this.ranOneOffs = true;
+    return this.supervisor.inTurn(name, async () => {
+      if (this.state.machines[name]?.spec.oneOff === true) await this.remove(name, undefined, () => {});
+      await this.forgetNetworks();
+    });
+  }
+
+  /** They are remembered for machines that come again. A project that has none keeps nothing of a `tsv run`. */
+  private async forgetNetworks(): Promise<void> {
+    const { machines, sandbox } = this.state;
+    if (!this.ranOneOffs || sandbox !== undefined || Object.keys(machines).length > 0) return;
+    await this.options.store.update((state) => ({ ...state, networks: {} }));
   }
 
   private async remove(name: string, keep: Kept, emit: Emit): Promise<void> {
@@ -534,8 +595,9 @@ export class Engine {
     this.supervisor.tell(name);
     if (!keepDisks)
       for (const text of disksLeft(record.spec, places.machineDir(name))) emit({ type: 'notice', machine: name, text });
-    if (this.state.sandbox?.dnsmasq !== undefined)
-      sandbox.updateNames(namedMachines(this.state), this.state.sandbox.dnsmasq);
+    // While the sandbox is being removed, too, whose files are gone then.
+    const dnsmasq = this.state.sandbox?.dnsmasq;
+    if (isAlive(dnsmasq)) sandbox.updateNames(namedMachines(this.state), dnsmasq);
   }
 }
 

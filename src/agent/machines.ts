@@ -80,11 +80,12 @@ export function newRecord(state: State, machine: Machine, boxDigest: string): Ma
   };
 }
 
-/** Fixed addresses as given; others keep what the machine had, else get the lowest free one. */
+/** Fixed addresses as given; others keep what the machine had, else get the lowest free one. MACs stay. */
 export function chooseAddresses(state: State, machine: Machine): readonly MachineAddress[] {
   const before = state.machines[machine.name]?.addresses ?? [];
   return machine.networks.map((attachment, index) => {
     const network = networkOf(state, attachment.network);
+    const device = `eth${index}`;
     const others = Object.entries(state.machines).filter(([name]) => name !== machine.name);
     const taken = new Set(
       others.flatMap(([, other]) =>
@@ -99,10 +100,22 @@ export function chooseAddresses(state: State, machine: Machine): readonly Machin
     return {
       network: attachment.network,
       address,
-      mac: chooseMac(`${state.projectId}/${machine.name}/${index}`),
-      device: `eth${index}`,
+      mac:
+        before.find((a) => a.device === device)?.mac ??
+        freeMac(`${state.projectId}/${machine.name}/${index}`, new Set(others.flatMap(macsOf))),
+      device,
     };
   });
+}
+
+const macsOf = ([, { addresses }]: readonly [string, MachineState]) => addresses.map(({ mac }) => mac);
+
+/** By the name, unless a machine that had this name before has it. */
+function freeMac(key: string, taken: ReadonlySet<string>): string {
+  for (let n = 0; ; n++) {
+    const mac = chooseMac(n === 0 ? key : `${key}+${n}`);
+    if (!taken.has(mac)) return mac;
+  }
 }
 
 const isIn = (address: string, network: NetworkState): boolean => {

@@ -1,7 +1,7 @@
 import { type ErrorData, TsvError } from '../model/errors.ts';
 import type { TsvEvent } from '../model/events.ts';
 import type { Plan } from '../model/plan.ts';
-import type { Forward, Project } from '../model/project.ts';
+import type { Forward, Machine, Project } from '../model/project.ts';
 import type { ExecRequest, ExecResult, PackRequest, UnpackRequest } from '../model/provider.ts';
 import type { Condition, Waited } from '../model/waiting.ts';
 
@@ -12,7 +12,8 @@ import type { Condition, Waited } from '../model/waiting.ts';
  *   {request} ─────────────────────▶
  *                ◀───────────────── {event} …                (command: what it does)
  *                ◀───────────────── {result} | {error}       and the connection ends
- *   or, for exec, pack, unpack and connect:
+ *   or, for exec, attach, pack, unpack, connect and one-off:
+ *                ◀───────────────── {event} …                (one-off)
  *                ◀───────────────── {stream: true}           from here on no lines but
  *   frames or, for connect, bytes in both directions
  *
@@ -64,6 +65,12 @@ export type ProjectCommand =
       readonly targets: readonly string[];
     }
   | {
+      readonly command: 'rename';
+      readonly project: Project;
+      readonly from: string;
+      readonly to: string;
+    }
+  | {
       readonly command: 'restart';
       /** Machines start as the state has them. */
       readonly project?: undefined;
@@ -80,6 +87,22 @@ export type Call =
       readonly request: ExecRequest;
       readonly shell?: 'login' | 'command';
     }
+  /**
+   * `tsv run`: makes a container for one command, which is removed when that has ended, or who asked is gone. Events until it
+   * runs, then frames as with exec; the last one comes when it has been removed.
+   */
+  | {
+      readonly do: 'one-off';
+      /** Its networks, and names that are taken. */
+      readonly project: Project;
+      /** Runs nothing by itself. It is renamed: to `name`, else to one that is free. */
+      readonly machine: Machine;
+      readonly name?: string;
+      readonly boxes: Readonly<Record<string, string>>;
+      readonly request: ExecRequest;
+    }
+  /** Frames as with exec, to and from a virtual machine's console. */
+  | { readonly do: 'attach'; readonly machine: string }
   /** Frames as with exec; input or output is a tar archive, unless that goes through the request's FIFO. */
   | { readonly do: 'pack'; readonly machine: string; readonly request: PackRequest }
   | { readonly do: 'unpack'; readonly machine: string; readonly request: UnpackRequest }

@@ -2,7 +2,10 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
+import type { ExecSession } from '../model/provider.ts';
+import { watchExit } from '../sys/children.ts';
 import { Mutex } from '../sys/mutex.ts';
+import { processRef } from '../sys/process.ts';
 import type { Answer, Call, ForwardsResult, Request, WaitResult } from './protocol.ts';
 import { lineReader, protocolVersion } from './protocol.ts';
 import type { Service } from './service.ts';
@@ -10,7 +13,7 @@ import { serveConnect, serveSession } from './streams.ts';
 
 /**
  * The agent's socket. Commands that change the project run one after the other, in the order in which they came;
- * the others (exec, connect) do not wait.
+ * the others (exec, connect) do not wait, nor does the command of a one-off once it runs.
  */
 export class AgentServer {
   private readonly server: Server;
@@ -18,6 +21,8 @@ export class AgentServer {
   private readonly queue = new Mutex();
   private running: { pid: number; command: string; since: string } | undefined;
   private connections = 0;
+  /** One-offs that run, whether or not who wanted them is still connected. */
+  private oneOffs = 0;
   private retired = false;
   /** Called whenever the last connection has ended. */
   onIdle: () => void = () => {};
@@ -39,7 +44,7 @@ export class AgentServer {
 
   /** Somebody is connected, or a command still runs: whoever gave it may be gone already. */
   get busy(): boolean {
-    return this.connections > 0 || this.running !== undefined;
+    return this.connections > 0 || this.running !== undefined || this.oneOffs > 0;
   }
 
   async listen(path: string): Promise<void> {
@@ -94,8 +99,8 @@ export class AgentServer {
   private async answer(
     socket: Socket,
     line: string,
-    { signal, interrupt }: { signal: AbortSignal; interrupt: () => void },
-    takeRest: (handler: (rest: Buffer) => void) => void,
+    { signal, interrupt }: Pick<Client, 'signal' | 'interrupt'>,
+    takeRest: Client['takeRest'],
   ): Promise<void> {
     const send = (answer: Answer) => {
       if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
@@ -105,6 +110,11 @@ export class AgentServer {
       const { call } = request;
       if (call.do === 'exec') {
         const open = () => this.service.exec(call.machine, call.request);
+        await serveSession(socket, open, () => send({ stream: true }), takeRest);
+      } else if (call.do === 'one-off') {
+        await this.oneOff(request, call, { socket, send, takeRest, signal, interrupt });
+      } else if (call.do === 'attach') {
+        const open = () => this.service.attach(call.machine);
         await serveSession(socket, open, () => send({ stream: true }), takeRest);
       } else if (call.do === 'pack' || call.do === 'unpack') {
         await serveSession(
@@ -130,9 +140,51 @@ export class AgentServer {
     }
   }
 
+  /** A container for one command, which goes with it, and with whoever wanted it. */
+  private async oneOff(
+    request: Request,
+    call: Extract<Call, { do: 'one-off' }>,
+    { socket, send, takeRest, signal, interrupt }: Client,
+  ): Promise<void> {
+    const { oneOffs } = this.service;
+    // Its end of the connection may go unnoticed, behind input that the command does not read.
+    const { pid } = request.client;
+    const client = processRef(pid) === undefined ? undefined : watchExit(pid);
+    void client?.exited.then(interrupt);
+    socket.once('end', interrupt);
+    socket.resume();
+    this.oneOffs++;
+    try {
+      const emit: Emit = (event) => send({ event });
+      const name = await this.inTurn(request, emit, signal, () => oneOffs.start(call, emit, signal));
+      const end = () => oneOffs.end(name);
+      try {
+        const open = async (): Promise<ExecSession> => {
+          signal.throwIfAborted();
+          const session = await this.service.exec(name, call.request);
+          // Whatever the command makes of a hangup.
+          const gone = (): void => {
+            socket.destroy();
+            end().catch(() => {}); // nobody is there to hear of it; the next agent tries again
+          };
+          if (signal.aborted) gone();
+          else signal.addEventListener('abort', gone, { once: true });
+          return { ...session, exited: session.exited.then((result) => end().then(() => result)) };
+        };
+        await serveSession(socket, open, () => send({ stream: true }), takeRest);
+      } finally {
+        await end();
+      }
+    } finally {
+      client?.forget();
+      this.oneOffs--;
+      if (!this.busy) this.onIdle();
+    }
+  }
+
   private async call(
     request: Request,
-    call: Exclude<Call, { do: 'exec' | 'pack' | 'unpack' | 'connect' }>,
+    call: Exclude<Call, { do: 'exec' | 'attach' | 'pack' | 'unpack' | 'connect' | 'one-off' }>,
     emit: Emit,
     signal: AbortSignal,
   ): Promise<unknown> {
@@ -170,6 +222,16 @@ export class AgentServer {
       }
     });
   }
+}
+
+/** A connection whose request has been read. */
+interface Client {
+  readonly socket: Socket;
+  send(answer: Answer): void;
+  takeRest(handler: (rest: Buffer) => void): void;
+  /** Fires when it is gone. */
+  readonly signal: AbortSignal;
+  interrupt(): void;
 }
 
 class Retired extends Error {}

@@ -14,6 +14,7 @@ import type { Changes } from './changes.ts';
 import { Deadline } from './deadline.ts';
 import type { Engine } from './engine.ts';
 import { type Providers, recordOf, requireUsable } from './machines.ts';
+import { OneOffs, type OneOffWork } from './one-off.ts';
 import type { Call, ProjectCommand, RunResult } from './protocol.ts';
 import { waitForAll } from './wait.ts';
 
@@ -44,13 +45,24 @@ export type SshTarget =
 export class Service {
   private readonly options: ServiceOptions;
   private commands = 0;
+  readonly oneOffs: OneOffs;
 
   constructor(options: ServiceOptions) {
     this.options = options;
+    this.oneOffs = new OneOffs({
+      store: options.store,
+      bringUp: (work, emit, signal) => this.run(work, 1, emit, signal),
+      remove: (name) => options.engine.removeOneOff(name),
+    });
   }
 
   /** Looks, plans, and carries the plan out. @throws what went wrong, as one error */
-  async run(command: ProjectCommand, parallel: number, emit: Emit, signal: AbortSignal): Promise<RunResult> {
+  async run(
+    command: ProjectCommand | OneOffWork,
+    parallel: number,
+    emit: Emit,
+    signal: AbortSignal,
+  ): Promise<RunResult> {
     this.commands++;
     try {
       return await this.carryOut(command, parallel, emit, signal);
@@ -61,7 +73,7 @@ export class Service {
   }
 
   private async carryOut(
-    command: ProjectCommand,
+    command: ProjectCommand | OneOffWork,
     parallel: number,
     emit: Emit,
     signal: AbortSignal,
@@ -72,7 +84,7 @@ export class Service {
       await store.update((state) => ({
         ...state,
         projectName: Object.keys(state.machines).length === 0 ? name : state.projectName,
-        tsfileDigest: digest,
+        tsfileDigest: command.command === 'run' ? state.tsfileDigest : digest,
       }));
     }
     if ('note' in command) this.options.writeNote(command.note);
@@ -122,6 +134,11 @@ export class Service {
   async exec(machine: string, request: ExecRequest): Promise<ExecSession> {
     const transport = await this.options.engine.connect(machine, new AbortController().signal);
     return transport.exec(request);
+  }
+
+  /** The console of a virtual machine that runs. @throws TSV_NOT_RUNNING, TSV_UNSUPPORTED */
+  async attach(machine: string): Promise<ExecSession> {
+    return this.options.engine.attach(machine);
   }
 
   /** Files of a machine as an archive, or the other way round. */
@@ -211,7 +228,7 @@ export class Service {
   }
 }
 
-function reconcileRequest(command: ProjectCommand) {
+function reconcileRequest(command: ProjectCommand | OneOffWork) {
   switch (command.command) {
     case 'up':
     case 'reload':
@@ -228,11 +245,15 @@ function reconcileRequest(command: ProjectCommand) {
         targets: command.targets,
         options: command.only === undefined ? {} : { only: command.only },
       } as const;
+    case 'run':
+      return { command: command.command, wanted: command.project, target: command.target } as const;
     case 'restart':
     case 'pause':
     case 'unpause':
     case 'volume rm':
       return { command: command.command, targets: command.targets } as const;
+    case 'rename':
+      return { command: command.command, wanted: command.project, from: command.from, to: command.to } as const;
     case 'halt':
     case 'destroy':
       return { command: command.command, wanted: command.project, targets: command.targets } as const;

@@ -20,16 +20,24 @@ export async function serveSession<Session extends ExecSession>(
     !socket.writable || socket.write(encodeFrame(type, content));
   const read = frameReader((type, content) => onFrame(session, type, content, socket));
   takeRest(read);
-  socket.on('data', (chunk: Buffer) => {
+  const onData = (chunk: Buffer): void => {
     try {
       read(chunk);
     } catch {
       socket.destroy(); // not our protocol
     }
+  };
+  socket.on('data', onData);
+  // A client that goes away takes its command along, as a terminal does. The end of its input alone is a frame.
+  socket.on('end', () => {
+    session.stdin.end();
+    session.signal('HUP');
   });
-  socket.on('end', () => session.stdin.end());
-  // A client that goes away takes its command along, as a terminal does.
-  socket.on('close', () => session.signal('HUP'));
+  socket.on('close', () => {
+    session.signal('HUP');
+    // What it still prints is for nobody; unread, it would be waited for.
+    for (const stream of [session.stdout, session.stderr]) stream.resume();
+  });
   socket.resume();
   for (const [stream, type] of [
     [session.stdout, frame.stdout],
@@ -48,6 +56,9 @@ export async function serveSession<Session extends ExecSession>(
     send(frame.error, JSON.stringify(toTsvError(error).toJSON()));
   }
   socket.end();
+  // What it still says is for nobody; unread, it would keep the connection.
+  socket.off('data', onData);
+  socket.resume();
 }
 
 function onFrame(session: ExecSession, type: number, content: Buffer, socket: Socket): void {

@@ -52,6 +52,16 @@ export class Supervisor {
     return turn.run(work);
   }
 
+  /** The record of a machine that does not run and is not about to. In its turn. @throws TSV_NOT_RUNNING, TSV_USAGE */
+  ofStopped(name: string): MachineState {
+    const record = this.#options.record(name);
+    if (record === undefined) throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist`, { hint: 'tsv status' });
+    // An end that has not been looked at yet may lead to a restart.
+    if (this.#restarts.has(name) || (record.process !== undefined && record.ended === undefined))
+      throw new TsvError('TSV_USAGE', `${name} runs, or is about to start again`, { hint: `tsv halt ${name}` });
+    return record;
+  }
+
   /** A command decides about the machine from here on: no restart of ours gets in its way. */
   forget(name: string): void {
     this.#restarts.get(name)?.abort();

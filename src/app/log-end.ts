@@ -29,6 +29,7 @@ export function mayPrint({ record, alive, agent, last }: Prospects): boolean {
     case 'given-up':
     case 'stopped':
     case 'destroyed':
+    case 'renamed':
       return false;
     case 'ended': {
       const { why, code } = last.ending;
@@ -46,6 +47,7 @@ const telling: readonly MachineHappening['type'][] = [
   'given-up',
   'stopped',
   'destroyed',
+  'renamed',
 ];
 
 /** Looks whether more can come from some machines. */

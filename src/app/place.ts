@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TsvError } from '../model/errors.ts';
-import type { Project } from '../model/project.ts';
+import type { Machine, Project } from '../model/project.ts';
 import { projectPaths } from '../state/paths.ts';
 
 /** Where a command works: found without reading a Tsfile, so that every command can afford it. */
@@ -55,15 +55,30 @@ export function findProjectDir(place: Place): string {
 
 /** The Tsfile, checked. The parser is loaded only here. */
 export async function load(place: Place): Promise<Project> {
-  const [{ loadProject }, { recipeNames }] = await Promise.all([
+  const { loadProject, options } = await loader(place);
+  return loadProject(place.cwd, options);
+}
+
+/** The Tsfile, and beside its machines a container of `image`, as it would be one of them. @throws TSV_USAGE */
+export async function loadBeside(
+  place: Place,
+  image: string,
+): Promise<{ readonly project: Project; readonly machine: Machine }> {
+  const { loadOneOff, options } = await loader(place);
+  return loadOneOff(place.cwd, image, options);
+}
+
+async function loader(place: Place) {
+  const [{ loadProject, loadOneOff }, { recipeNames }] = await Promise.all([
     import('../config/index.ts'),
     import('../store/box/names.ts'),
   ]);
-  return loadProject(place.cwd, {
+  const options = {
     env: place.env,
     boxes: recipeNames(boxesDir()),
     ...(place.file === undefined ? {} : { file: place.file }),
-  });
+  };
+  return { loadProject, loadOneOff, options };
 }
 
 /** What the last `up` read, so that `status` need not parse: the names, and a stamp of the files that they came from. */

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { AgentLeaving, agentGone, callAgent } from '../agent/client.ts';
 import { boxKey } from '../agent/machines.ts';
 import type { ProjectCommand, RunResult } from '../agent/protocol.ts';
@@ -132,7 +133,7 @@ export async function restart(options: RunOptions & { readonly stopTimeoutMs?: n
   requireHost(chosen.flatMap((name) => state.machines[name]?.spec.kind ?? []));
   return viaAgent(options, projectDir, state.projectName, {
     command: 'restart',
-    targets: chosen,
+    targets: options.targets,
     ...(options.stopTimeoutMs === undefined ? {} : { stopTimeoutMs: options.stopTimeoutMs }),
   });
 }
@@ -163,18 +164,27 @@ export async function removeVolumes(options: RunOptions): Promise<RunResult> {
   return viaAgent(options, dir, state?.projectName ?? 'project', command);
 }
 
+export function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
+  const call = { do: 'run', command, parallel: options.parallel } as const;
+  return withAgent(options.place, dir, name, (socket) =>
+    callAgent<RunResult>(socket, call, { command: options.commandLine, emit: options.emit, signal: options.signal }),
+  );
+}
+
 /** Agents that may leave one after the other while we ask: each has seen the last machine end. */
 const mostAgents = 5;
 
-async function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
+/** Asks the project's agent, and the next one where it is leaving and did nothing of it. */
+export async function withAgent<T>(
+  place: Place,
+  dir: string,
+  name: string,
+  ask: (socket: Socket) => Promise<T>,
+): Promise<T> {
   for (let tries = 1; ; tries++) {
-    const socket = await projectAgent(options.place, dir, name);
+    const socket = await projectAgent(place, dir, name);
     try {
-      return await callAgent<RunResult>(
-        socket,
-        { do: 'run', command, parallel: options.parallel },
-        { command: options.commandLine, emit: options.emit, signal: options.signal },
-      );
+      return await ask(socket);
     } catch (error) {
       if (!(error instanceof AgentLeaving)) throw error; // else it has stopped listening: the next one is another
       if (tries === mostAgents) throw agentGone();
@@ -217,7 +227,11 @@ function sourcesFor(
  * Boxes are built and images pulled here, as the user, before the agent works. The code for it loads only when a machine is
  * to be made, or one of an image is to start.
  */
-async function takeSources(project: Project, wanted: readonly Source[], options: RunOptions): Promise<EnsuredSources> {
+export async function takeSources(
+  project: Project,
+  wanted: readonly Source[],
+  options: Pick<RunOptions, 'place' | 'emit' | 'signal'>,
+): Promise<EnsuredSources> {
   if (wanted.length === 0) return { digests: {}, images: new Map() };
   const [{ ensureSources }, { rememberProject }] = await Promise.all([
     import('./sources.ts'),

@@ -9,6 +9,8 @@ import { findProjectDir, forwardText, load, noteOf, type Place, readTsfileNote, 
 export interface MachineStatus {
   readonly machine: string;
   readonly kind: MachineKind;
+  /** Of `tsv run`: it goes with its command. */
+  readonly oneOff?: true;
   /** `completed`: a one-shot machine that has done its work. */
   readonly state: 'running' | 'starting' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken';
   readonly detail?: string;
@@ -111,6 +113,7 @@ function describe(
   return {
     machine: name,
     kind: record.spec.kind,
+    ...(record.spec.oneOff === true ? { oneOff: true } : {}),
     ...situation(observed, record),
     ...(observed.state === 'stopped' && observed.ended !== undefined ? { ended: observed.ended } : {}),
     ...(observed.state === 'running' && record.health !== undefined ? { health: record.health } : {}),

@@ -56,7 +56,8 @@ async function chosen({ place, names }: WaitRequest, state: State | undefined): 
   if (names.length > 0 && names.every(isMade)) return resolveTargets(names, made);
   const wanted = (await load(place)).machines;
   const all = [...wanted, ...made.filter(({ name }) => !wanted.some((machine) => machine.name === name))];
-  return names.length === 0 ? all.map(({ name }) => name) : resolveTargets(names, all);
+  if (names.length > 0) return resolveTargets(names, all);
+  return all.flatMap(({ name, oneOff }) => (oneOff === true ? [] : [name]));
 }
 
 async function askAgent(

@@ -13,6 +13,16 @@ Examples:
   tsv wait db healthy --timeout 1m
   tsv wait migrate completed && tsv logs migrate`;
 
+const renameHelp = `
+First change the name in the Tsfile, also where depends_on has it. Disks, files, volumes, keys, addresses, and what has been
+provisioned stay; the hostname follows the name, unless the Tsfile gives it one. Without rename the next up would destroy
+the old machine and make a new one.
+
+Example, after web: has become front: in the Tsfile:
+  tsv halt web
+  tsv rename web front
+  tsv up`;
+
 /** What changes machines. */
 export function describeMachines({ program, only, when, define, names, json, parallel }: Describe): void {
   program.commandsGroup('Machines:');
@@ -43,6 +53,18 @@ export function describeMachines({ program, only, when, define, names, json, par
       .option('--timeout <duration>', 'no longer than this, such as 1m30s', duration)
       .addOption(json)
       .addHelpText('after', waitHelp),
+  );
+  when('rename', () =>
+    define(
+      'rename',
+      'give a machine that does not run the name that it has in the Tsfile now',
+      async () => (await import('./commands/rename.ts')).rename as Handler<never>,
+    )
+      .argument('<old>', 'the machine')
+      .argument('<new>', 'its name in the Tsfile')
+      .addOption(json)
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', renameHelp),
   );
   when('provision', () =>
     names(

@@ -1,5 +1,8 @@
+import { InvalidArgumentError, Option } from 'commander';
 import { type Describe, seconds } from './describe.ts';
+import { defaultDetachKeys, parseDetachKeys } from './detach-keys.ts';
 import type { Handler } from './program.ts';
+import { collect } from './variable.ts';
 
 /** What works with machines that run. */
 export function describeUse({ program, when, define, names, json, parallel }: Describe): void {
@@ -26,13 +29,43 @@ export function describeUse({ program, when, define, names, json, parallel }: De
       .argument('<command...>', 'program and arguments; put -- before them')
       .option('-u, --user <user>', 'as this user', 'root')
       .option('-w, --workdir <folder>', 'in this folder')
-      .option(
-        '-e, --env <NAME=value>',
-        'with this variable; may be given more than once',
-        (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
-      )
+      .option('-e, --env <NAME=value>', 'with this variable; may be given more than once', collect)
       .option('-T, --no-tty', 'give it no terminal')
       .passThroughOptions(),
+  );
+  when('run', () =>
+    define(
+      'run',
+      'run one command in a container of its own, beside the project’s machines',
+      async () => (await import('./commands/run.ts')).run as Handler<never>,
+    )
+      .argument('<image>', 'a box or an image, as in a Tsfile; pulled when it is missing')
+      .argument('[command...]', 'program and arguments; the image’s when none is given')
+      .option('--name <name>', 'what it is called in the network; else run-1, run-2, …')
+      .option('--network <name>', 'in this network of the project')
+      .option('-e, --env <NAME=value>', 'with this variable; may be given more than once', collect)
+      .option('-u, --user <user[:group]>', 'as this user; else the image’s')
+      .option('-w, --workdir <folder>', 'in this folder; else the image’s')
+      .option('--entrypoint <program>', 'in place of the image’s entrypoint and command')
+      .option('-T, --no-tty', 'give it no terminal')
+      .option('--rm', 'remove the container afterwards, which is done anyway')
+      .option('-q, --quiet', 'print errors only, besides what the command prints')
+      .passThroughOptions()
+      .addHelpText('after', runHelp),
+  );
+  when('attach', () =>
+    define(
+      'attach',
+      'the console of a virtual machine, both ways; the output of a container',
+      async () => (await import('./commands/attach.ts')).attach as Handler<never>,
+    )
+      .argument('<name>', 'the machine')
+      .addOption(
+        new Option('--detach-keys <keys>', 'what leaves the console, such as ctrl-a,d or ctrl-]')
+          .argParser(detachKeys)
+          .default(detachKeys(defaultDetachKeys), defaultDetachKeys),
+      )
+      .addHelpText('after', attachHelp),
   );
   when('cp', () =>
     define(
@@ -92,6 +125,37 @@ export function describeUse({ program, when, define, names, json, parallel }: De
     ).argument('[names...]', 'machines; all when none is given'),
   );
 }
+
+const runHelp = `
+The project need not be up; its machines are found by name. The container is there as long as the command: it goes when that
+ends, when tsv run is killed, and with tsv halt and tsv destroy. The exit code is the command's. Where standard input and
+output are a terminal, the command gets one; else its input, output and errors are separate. Ctrl-C and TERM go to the
+command; a second one ends the container at once.
+
+Examples:
+  tsv run postgres:16 psql -h db -U shop
+  tsv run debian-12 -- bash
+  tsv run -e PGPASSWORD postgres:16 pg_dump -h db shop >shop.sql
+  tsv run --network backend --entrypoint sh nginx:1.27 -c 'getent hosts web-1'`;
+
+const detachKeys = (text: string): Buffer => {
+  const keys = parseDetachKeys(text);
+  if (keys === undefined)
+    throw new InvalidArgumentError('keys separated by commas: a character, or ctrl- and a letter or one of @[\\]^_');
+  return keys;
+};
+
+const attachHelp = `
+A virtual machine's serial console, from now on: Enter shows where it is. Several may be attached at once. All keys go to the
+machine, Ctrl-C too, but for those that detach. A login there asks for a password, which no box has: tsv ssh goes in without.
+If standard input is no terminal, what it gives is typed, and its end is not the end.
+A container's first process has no input: its output is printed as by tsv logs -f, byte for byte, until Ctrl-C.
+
+Ends when the machine does, with its exit code; 0 after detaching, and when it was stopped by a command.
+
+Examples:
+  tsv attach db
+  tsv attach --detach-keys ctrl-] db`;
 
 const copyHelp = `
 As docker cp does: into a destination that is a folder, else as what the destination says, whose parent has to be there.

@@ -1,14 +1,15 @@
 import { dirname, join, relative, resolve } from 'node:path';
 import { TsvError } from '../model/errors.ts';
-import type { Project } from '../model/project.ts';
+import type { Machine, Project } from '../model/project.ts';
 import { checkProject } from './checks.ts';
 import { type Diagnostic, type Report, renderDiagnostic, Source } from './diagnostic.ts';
 import { findTsfile, readDotEnv, readTsfile } from './find.ts';
 import { readMachines } from './machines.ts';
 import { readNetworks } from './networks.ts';
+import { readOneOff } from './one-off.ts';
 import { buildProject, projectNameOf } from './project.ts';
 import { fieldOf, textOf } from './read.ts';
-import { parseTree } from './tree.ts';
+import { type Node, parseTree } from './tree.ts';
 import { validateTree } from './validate.ts';
 import { parseDotEnv, projectDigest, Variables } from './variables.ts';
 import { checkVolumes, readVolumes } from './volumes.ts';
@@ -27,13 +28,27 @@ export interface LoadOptions {
  * @throws TSV_NO_TSFILE; TSV_TSFILE_INVALID with all mistakes at once, one rendered diagnostic per detail
  */
 export async function loadProject(startDir: string, options: LoadOptions): Promise<Project> {
+  return loadTsfile(startDir, options).project;
+}
+
+/** The same, and a container of this image besides; see {@link readOneOff}. @throws TSV_USAGE when it is no image's name */
+export async function loadOneOff(
+  startDir: string,
+  image: string,
+  options: LoadOptions,
+): Promise<{ readonly project: Project; readonly machine: Machine }> {
+  const { project, root } = loadTsfile(startDir, options);
+  return { project, machine: readOneOff(root, image, { dir: project.dir, boxes: options.boxes }) };
+}
+
+function loadTsfile(startDir: string, options: LoadOptions): Checked {
   const file = options.file === undefined ? findTsfile(startDir) : resolve(startDir, options.file);
   const shown = (path: string) => relative(resolve(startDir), path);
   const tsfile = new Source(shown(file), readTsfile(file));
   const dotEnvFile = join(dirname(file), '.env');
   const dotEnv = { name: shown(dotEnvFile), text: readDotEnv(dotEnvFile) };
   const result = checkTsfile(tsfile, { file, env: options.env, boxes: options.boxes, dotEnv });
-  if ('project' in result) return result.project;
+  if ('project' in result) return result;
   throw invalidTsfile(tsfile, result.mistakes);
 }
 
@@ -47,6 +62,12 @@ function invalidTsfile(tsfile: Source, { diagnostics, count }: Mistakes): TsvErr
   if (count > diagnostics.length) details.push(`… and ${count - diagnostics.length} more`);
   const message = `${tsfile.file} has ${count === 1 ? 'a mistake' : `${count} mistakes`}`;
   return new TsvError('TSV_TSFILE_INVALID', message, { details });
+}
+
+interface Checked {
+  readonly project: Project;
+  /** What it was read from. */
+  readonly root: Node;
 }
 
 export interface Mistakes {
@@ -68,7 +89,7 @@ export function checkTsfile(
     readonly boxes: LoadOptions['boxes'];
     readonly dotEnv: { readonly name: string; readonly text: string };
   },
-): { readonly project: Project } | { readonly mistakes: Mistakes } {
+): Checked | { readonly mistakes: Mistakes } {
   // One place may be reached twice, through an alias or through `defaults`.
   const found = new Map<string, Parameters<Report>>();
   const report: Report = (at, message, hint) => void found.set(`${at.start} ${message}`, [at, message, hint]);
@@ -89,7 +110,7 @@ export function checkTsfile(
     if (found.size === 0 && mistakes.length === 0) {
       const name = textOf(fieldOf(root, 'project'))?.value ?? projectNameOf(dir);
       const digest = projectDigest(source.text, variables.used());
-      return { project: buildProject({ name, dir, file: options.file, digest }, machines, networks, volumes) };
+      return { project: buildProject({ name, dir, file: options.file, digest }, machines, networks, volumes), root };
     }
   }
   const dotEnv = new Source(options.dotEnv.name, options.dotEnv.text);

@@ -75,7 +75,7 @@ export function readMachines(root: Node, where: Surroundings, report: Report): r
   return entriesOf(fieldOf(root, 'machines')).map((entry) => readMachine(entry, defaults, where, report));
 }
 
-function readMachine(
+export function readMachine(
   { key, keySpan, value: node }: Entry,
   defaults: Node | undefined,
   { dir, boxes }: Surroundings,

@@ -29,7 +29,11 @@ export function buildProject(
   };
 }
 
-function buildMachine(name: string, draft: MachineDraft, namesOf: ReadonlyMap<string, readonly string[]>): Machine {
+export function buildMachine(
+  name: string,
+  draft: MachineDraft,
+  namesOf: ReadonlyMap<string, readonly string[]>,
+): Machine {
   return {
     ...draft.common,
     name,

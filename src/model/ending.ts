@@ -1,3 +1,4 @@
+import { parseSignal } from './signals.ts';
 import type { Ending, Observed } from './state.ts';
 
 /** How a machine ended, in a few words: `ended with 3`, `killed by SIGSEGV`, `out of memory`. */
@@ -10,6 +11,13 @@ export function endingWords({ why, code, signal, detail }: Ending): string {
     lost: 'ended, and nobody saw how',
   }[why];
   return detail === undefined ? words : `${words}: ${detail}`;
+}
+
+/** As a shell gives it: the exit status, 128 + number of the signal, else 1. */
+export function endingCode({ code, signal = '' }: Ending): number {
+  if (code !== undefined) return code;
+  const number = parseSignal(signal);
+  return number === undefined ? 1 : 128 + number;
 }
 
 /** It ended by itself and well, which is what a one-shot machine is for. */

@@ -10,6 +10,8 @@ export interface MachineEvent {
 
 export type MachineHappening =
   | { readonly type: 'created' | 'started' | 'ready' | 'stopped' | 'destroyed' | 'paused' | 'unpaused' }
+  /** It is the machine that was called so. */
+  | { readonly type: 'renamed'; readonly from: string }
   | { readonly type: 'provisioned'; readonly step: string }
   /** It ended without having been asked to. */
   | { readonly type: 'ended'; readonly ending: Ending }

@@ -25,6 +25,7 @@ export type Action =
   | { readonly do: 'machine.completed'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
   | { readonly do: 'machine.pause' | 'machine.unpause'; readonly machine: string }
+  | { readonly do: 'machine.rename'; readonly machine: string; readonly to: string }
   /** `keep`: what the machine that takes its place finds again. */
   | {
       readonly do: 'machine.destroy';

@@ -73,6 +73,8 @@ export interface Machine {
   readonly restart?: Restart;
   /** It does its work and ends: ending with 0 is what is wanted of it. Absent: false. */
   readonly oneshot?: boolean;
+  /** What `tsv run` runs: no Tsfile has it, and it goes with its command. Absent: false. */
+  readonly oneOff?: boolean;
   readonly provision: readonly ProvisionStep[];
   /** How long a machine may take until it can be reached, and to power off. */
   readonly bootTimeoutMs: number;

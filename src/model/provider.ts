@@ -96,6 +96,11 @@ export interface Provider {
   ending(context: MachineContext): Promise<Ending>;
   /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
   adopt?(context: MachineContext): void;
+  /**
+   * The console of a machine that runs, from now on and both ways; several may have it at once. A signal ends the session,
+   * not the machine. Absent where a machine has no input. @throws TSV_NOT_RUNNING
+   */
+  attach?(context: MachineContext): Promise<ExecSession>;
   /** Sends a signal to the machine's own first process. A virtual machine takes none but KILL, which ends its QEMU. */
   signal(context: MachineContext, signal: number): void;
   /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */

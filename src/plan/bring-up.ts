@@ -75,6 +75,7 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     const changed = machine.networks.find(({ network }) => changedNetworks.has(network));
     return changed === undefined ? reloadCause(machine) : `network ${changed.network} changed`;
   };
+  const oneOffs = Object.values(records).filter(({ spec }) => spec.oneOff === true && !chosen.has(spec.name));
   const situation: Situation = {
     wanted,
     observation,
@@ -90,12 +91,14 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
     orphans: all
       ? Object.values(records)
           .map(({ spec }) => spec)
-          .filter(({ name }) => !wanted.machines.some((machine) => machine.name === name))
+          .filter(({ name, oneOff }) => oneOff !== true && !wanted.machines.some((machine) => machine.name === name))
       : [],
     networks,
     changedNetworks,
     orphanNetworks: all
-      ? Object.keys(observation.state?.networks ?? {}).filter((name) => !wanted.networks.some((n) => n.name === name))
+      ? Object.keys(observation.state?.networks ?? {}).filter(
+          (name) => !wanted.networks.some((n) => n.name === name) && !oneOffs.some(({ spec }) => isOn(spec, name)),
+        )
       : [],
     options,
   };
@@ -112,9 +115,13 @@ function refuseChangeUnderOthers({ changedNetworks, records, machines, orphans, 
       ({ spec }) => !included.has(spec.name) && isOn(spec, name) && mayRun(observation.machines[spec.name]),
     );
     if (others.length === 0) continue;
+    const oneOffs = others.flatMap(({ spec }) => (spec.oneOff === true ? [spec.name] : []));
     throw new TsvError('TSV_USAGE', `network ${name} changed, and other machines run on it`, {
       details: [`not named, but running on it: ${others.map(({ spec }) => spec.name).join(', ')}`],
-      hint: 'tsv up   # without names: takes all of them along',
+      hint:
+        oneOffs.length === 0
+          ? 'tsv up   # without names: takes all of them along'
+          : `wait until tsv run is done with ${oneOffs.join(', ')}, or end it: tsv halt ${oneOffs.join(' ')}`,
     });
   }
 }
@@ -147,7 +154,8 @@ function addRemovals(plan: PlanBuilder, situation: Situation): Gone {
     const users = specs.filter((spec) => isOn(spec, network)).map(({ name }) => gone.get(name));
     return plan.add({ do: 'network.remove', network }, orphanCause, users);
   });
-  if (machines.length === 0 && observation.state?.sandbox !== undefined) {
+  const oneOffs = Object.values(records).some(({ spec }) => spec.oneOff === true && !gone.has(spec.name));
+  if (machines.length === 0 && !oneOffs && observation.state?.sandbox !== undefined) {
     plan.add({ do: 'sandbox.remove' }, 'last machine', [...gone.values(), ...removed]);
   }
   return gone;

@@ -50,6 +50,7 @@ export function whyStopped({ unexpectedly, ended }: Extract<Observed, { state: '
 
 /** Why a machine cannot become the wanted one without being made anew; undefined when it can. */
 export function whyRecreate(before: Machine, after: Machine): string | undefined {
+  if (before.oneOff === true && after.oneOff !== true) return 'in the place of what tsv run ran';
   if (before.kind !== after.kind) return 'kind changed';
   if (before.box !== after.box) return after.image === undefined ? 'box changed' : 'image changed';
   // A container's disks stay when it is made anew.

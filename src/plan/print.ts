@@ -47,6 +47,8 @@ export function printAction(action: Action): string {
     case 'machine.pause':
     case 'machine.unpause':
       return `${action.do} ${action.machine}`;
+    case 'machine.rename':
+      return `${action.do} ${action.machine} to ${action.to}`;
     case 'machine.destroy':
       return `${action.do} ${action.machine}${action.keep === undefined ? '' : ` (keeps ${action.keep})`}`;
   }
@@ -102,6 +104,8 @@ export function describeAction(action: Action): string {
       return `pause ${action.machine}`;
     case 'machine.unpause':
       return `unpause ${action.machine}`;
+    case 'machine.rename':
+      return `rename ${action.machine} to ${action.to}`;
     case 'machine.destroy':
       return `destroy ${action.machine}${action.keep === undefined ? '' : `, but for its ${action.keep}`}`;
   }

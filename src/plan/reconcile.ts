@@ -2,9 +2,11 @@ import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
+import { planRun } from './one-off.ts';
 import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
+import { planRename } from './rename.ts';
 import { planRestart } from './restart.ts';
 import { takeDown } from './take-down.ts';
 import { removeVolumes } from './volumes.ts';
@@ -28,6 +30,14 @@ export type ReconcileRequest =
       readonly options?: { readonly only?: string };
     }
   | {
+      /** `target`: the one machine of `wanted` that is to run. */
+      readonly command: 'run';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: undefined;
+      readonly target: string;
+    }
+  | {
       readonly command: 'restart' | 'pause' | 'unpause';
       readonly observation: Observation;
       readonly targets?: readonly string[];
@@ -37,6 +47,14 @@ export type ReconcileRequest =
       readonly observation: Observation;
       /** Names of volumes. */
       readonly targets: readonly string[];
+    }
+  | {
+      readonly command: 'rename';
+      readonly wanted: Project;
+      readonly observation: Observation;
+      readonly targets?: undefined;
+      readonly from: string;
+      readonly to: string;
     }
   | {
       readonly command: 'halt' | 'destroy';
@@ -63,6 +81,8 @@ export function reconcile(request: ReconcileRequest): Plan {
       });
     case 'provision':
       return planProvision(request.wanted, request.observation, targets, request.options?.only);
+    case 'run':
+      return planRun(request.wanted, request.observation, request.target);
     case 'restart':
       return planRestart(request.observation, targets);
     case 'pause':
@@ -70,6 +90,8 @@ export function reconcile(request: ReconcileRequest): Plan {
       return planPause(request.command, request.observation, targets);
     case 'volume rm':
       return removeVolumes(request.observation, targets);
+    case 'rename':
+      return planRename(request.wanted, request.observation, request.from, request.to);
     case 'halt':
     case 'destroy':
       return takeDown(request.command, request.wanted, request.observation, targets);

@@ -77,10 +77,12 @@ export function projectPaths(projectDir: string): ProjectPaths {
  * Image of a container's disk: in the machine's folder, or, where `destroy` is to leave it, in `.ts-vm/disks/NAME`. The disk's
  * name was checked to be a plain word by the Tsfile's schema.
  */
-export function diskImage(machineDir: string, { name, keep }: Pick<Disk, 'name' | 'keep'>): string {
-  const kept = join(machineDir, '..', '..', stateFiles.disks, basename(machineDir));
-  return join(keep === true ? kept : join(machineDir, stateFiles.disks), `${name}.img`);
-}
+export const diskImage = (machineDir: string, { name, keep }: Pick<Disk, 'name' | 'keep'>): string =>
+  join(keep === true ? keptDisksDir(machineDir) : join(machineDir, stateFiles.disks), `${name}.img`);
+
+/** The folder of a machine's disks that `destroy` leaves. */
+export const keptDisksDir = (machineDir: string): string =>
+  join(machineDir, '..', '..', stateFiles.disks, basename(machineDir));
 
 /** RFC 1123 label: what a machine or network may be called, and so what may become part of a path. */
 export const nameLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;

@@ -124,6 +124,7 @@ const machine = object<Machine>(
     ),
     restart: object<Restart>({ when: oneOf('on-failure', 'always', 'unless-stopped') }, { most: wholeFrom(1) }),
     oneshot: bool,
+    oneOff: bool,
   },
 );
 
@@ -162,6 +163,7 @@ const machineState = object<MachineState>(
     restarts: wholeFrom(0),
     health,
     paused: bool,
+    movingFrom: name,
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },
 );

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { get } from '../support/cli.ts';
+import { get, killNow, tsvProgram } from '../support/cli.ts';
 import { freePort, sharedFixture } from '../support/fixture.ts';
+import { until } from '../support/until.ts';
 
 /** A web server of perl-base, which every Debian has: answers each request with the machine's name. */
 const server = `
@@ -155,6 +156,15 @@ describe('a project of containers', () => {
     command.write('\x03');
     expect((await command.result).code).toBe(130);
     expect((await project().tsv('exec web-1 -- pgrep -x sleep')).code).toBe(1);
+  });
+
+  test('ends a command whose tsv exec was killed, though it says nothing, or whose output nobody reads', async () => {
+    const silent = project().start(['exec', 'web-1', '--', 'sh', '-c', 'echo up; sleep 987']);
+    await silent.prints(/up/);
+    await killNow(silent.pid);
+    const tsv = `'${process.execPath}' '${tsvProgram}'`;
+    expect((await project().run(['sh', '-c', `${tsv} exec web-1 -- yes 986 | head -n 1`])).stdout).toBe('986\n');
+    await until('they are gone', async () => !/98[67]/.test((await project().ok('top web-1')).stdout));
   });
 
   test('is reached by the real ssh, scp, sftp and rsync with ssh-config', async () => {

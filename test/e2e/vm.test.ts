@@ -1,8 +1,9 @@
 import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { get, killNow, tsvProgram } from '../support/cli.ts';
+import { get, killNow, type Running, start, tsvProgram } from '../support/cli.ts';
 import { freePort, sharedFixture } from '../support/fixture.ts';
+import { until } from '../support/until.ts';
 
 const tsfile = `
 version: 1
@@ -101,6 +102,35 @@ describe('a virtual machine beside a container', () => {
     expect(signalled.stderr).toMatch(/vm is a virtual machine: it can be killed, and takes no other signal/);
     expect(signalled.code).toBe(1);
     expect(project().machinePid('vm')).toBe(pid);
+  });
+
+  const areAttached = (...all: Running[]): Promise<unknown> =>
+    until('they are attached', async () => {
+      await project().ok(['exec', 'vm', '--', 'sh', '-c', 'echo is anybody there >/dev/ttyS0']);
+      return all.every((attached) => attached.output().stdout.includes('is anybody there'));
+    });
+
+  test('has a console for several at once: keys go to it, but for those that leave it and the terminal as it was', async () => {
+    const tsv = `'${process.execPath}' '${tsvProgram}'`;
+    const line = `${tsv} attach --detach-keys ctrl-x,d vm; echo code $?; stty -a`;
+    const typing = start(project().dir, ['script', '-qec', line, '/dev/null'], { env: project().env });
+    const other = project().start('attach vm');
+    await typing.prints(/Attached to the console of vm/);
+    await areAttached(typing, other);
+    const read = 'systemctl stop serial-getty@ttyS0; exec 3<>/dev/ttyS0; stty sane <&3; echo go on >&3; head -n 1 <&3';
+    const reader = project().start(['exec', 'vm', '--', 'sh', '-c', read], { input: '' });
+    await Promise.all([typing.prints(/go on\r/), other.prints(/go on\r/)]);
+    typing.write('typed ');
+    await other.prints(/typed /);
+    other.write('by two\r');
+    await other.prints(/typed by two\r/);
+    expect((await reader.result).stdout).toBe('typed by two\n');
+    typing.write('\x18d');
+    const { stdout } = await typing.result;
+    expect(stdout).toMatch(/Detached\.\r\ncode 0\r\n[\s\S]* icanon/);
+    other.signal('SIGTERM');
+    expect((await other.result).code).toBe(143);
+    expect((await project().states()).vm).toBe('running');
   });
 
   test('is copied to and from by its own tar, each file whole', async () => {
@@ -215,7 +245,10 @@ describe('a virtual machine beside a container', () => {
   });
 
   test('powers off at halt', async () => {
+    const attached = project().start('attach vm', { input: '' });
+    await areAttached(attached);
     await project().ok('halt vm', { timeoutMs: 90_000 });
+    expect(await attached.result).toMatchObject({ code: 0, stdout: expect.stringMatching(/power/i), stderr: '' });
     expect((await project().states()).vm).toBe('stopped');
     expect((await project().ok('logs vm')).stdout).toMatch(/Power down|power off|reboot: Power/i);
   });

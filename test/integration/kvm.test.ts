@@ -134,15 +134,13 @@ async function freePort(): Promise<number> {
 /** Resolves when the console has printed `text`, at any time since the machine's start. */
 async function printed(context: MachineContext, text: string, from: KvmProvider = provider): Promise<void> {
   const seen = () => from.consoleLines(context, 1000).some((line) => line.includes(text));
-  let stop = () => {};
-  await new Promise<void>((resolve, reject) => {
-    const look = () => seen() && resolve();
-    from.followConsole(context, look).then((end) => {
-      stop = end;
-      look();
-    }, reject);
+  const session = await from.attach(context);
+  await new Promise<void>((resolve) => {
+    const look = () => void (seen() && resolve());
+    session.stdout.on('data', look);
+    look();
   });
-  stop();
+  session.signal('HUP');
 }
 
 beforeAll(async () => {

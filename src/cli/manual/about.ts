@@ -163,14 +163,36 @@ export const about: Readonly<Record<string, About>> = {
       'Runs a program in a machine, with its arguments as they are, and ends with its exit code. Standard input, output and error are passed through.',
     ],
     exit: { 126: 'the program cannot be executed', 127: 'there is no such program' },
-    see: ['ssh', 'cp'],
+    see: ['run', 'ssh', 'cp'],
     page: 'ssh',
+  },
+  run: {
+    text: [
+      'Makes a container in the project’s network, runs one command in it, and removes it when that has ended. Standard input, output and error are passed through, and the exit code is the command’s.',
+    ],
+    exit: { 126: 'the program cannot be executed', 127: 'there is no such program in the image' },
+    see: ['exec', 'image'],
+    page: 'living',
+  },
+  attach: {
+    text: [
+      'Joins the terminal with the serial console of a virtual machine. Of a container, whose first process has no input, the output is shown.',
+    ],
+    see: ['logs', 'ssh'],
+    page: 'living',
   },
   cp: {
     text: [
       'Copies between this host and a machine, or between two machines, as a tar archive that nobody has to hold. A copy that fails leaves no half file.',
     ],
     see: ['exec', 'ssh-config'],
+    page: 'living',
+  },
+  rename: {
+    text: [
+      'Gives a machine that does not run the name that stands in the Tsfile in its place. Nothing of it is made anew.',
+    ],
+    see: ['up', 'halt'],
     page: 'living',
   },
   restart: {

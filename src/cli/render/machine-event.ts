@@ -18,6 +18,8 @@ export function eventWords(event: MachineHappening): string {
   switch (event.type) {
     case 'provisioned':
       return `provisioned ${event.step}`;
+    case 'renamed':
+      return `renamed, was ${event.from}`;
     case 'ended':
       return endingWords(event.ending);
     case 'restarting':

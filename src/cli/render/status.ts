@@ -6,6 +6,8 @@ import { harmless } from './text.ts';
 export interface StatusRow {
   readonly machine: string;
   readonly kind: 'vm' | 'container';
+  /** Of `tsv run`. */
+  readonly oneOff?: true;
   readonly state: 'running' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
   readonly health?: { readonly status: 'starting' | 'healthy' | 'unhealthy' };
   /** Why it is so, where that is not plain. */
@@ -51,7 +53,7 @@ export function renderStatus(
   const { hint } = symbolsOf(terminal);
   const rows = machines.map((row): Cell[] => [
     row.machine,
-    row.accel === undefined ? row.kind : `${row.kind} (${row.accel})`,
+    kindCell(row),
     stateCell(row),
     Object.values(row.addresses).join(', '),
     row.forwards.join(', '),
@@ -69,6 +71,11 @@ export function renderStatus(
   return `${table}${table === '' ? '' : '\n'}${lines.join('\n')}\n`;
 }
 
+function kindCell({ kind, accel, oneOff }: StatusRow): string {
+  const mark = oneOff === true ? 'run' : accel;
+  return mark === undefined ? kind : `${kind} (${mark})`;
+}
+
 const stateCell = ({ state, health }: StatusRow): Cell =>
   health === undefined || state === 'paused'
     ? { text: state, style: stateStyles[state] }
@@ -81,15 +88,14 @@ function summary(machines: readonly StatusRow[]): string {
   return counts.flatMap(({ state, amount }) => (amount === 0 ? [] : [`${amount} ${state}`])).join(', ');
 }
 
-function nextStep(machines: readonly StatusRow[]): string | undefined {
+function nextStep(all: readonly StatusRow[]): string | undefined {
+  const machines = all.filter(({ oneOff }) => oneOff !== true);
   const down = machines.filter(({ state }) => state === 'stopped' || state === 'not created');
   const broken = machines.filter(({ state }) => state === 'broken');
   if (broken.length > 0) return `tsv up repairs ${named(broken)}`;
   if (down.length === 0) return undefined;
-  const all = down.length === machines.length;
-  if (down.every(({ state }) => state === 'not created'))
-    return all ? 'tsv up creates them' : `tsv up creates ${named(down)}`;
-  return all ? 'tsv up starts them' : `tsv up starts ${named(down)}`;
+  const which = down.length === machines.length ? 'them' : named(down);
+  return down.every(({ state }) => state === 'not created') ? `tsv up creates ${which}` : `tsv up starts ${which}`;
 }
 
 /** All names while they are few. */

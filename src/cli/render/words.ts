@@ -85,6 +85,10 @@ export function wordsOf(action: Action): Words {
       return words(action.machine, 'pause', 'pausing', 'paused', 'paused');
     case 'machine.unpause':
       return words(action.machine, 'unpause', 'unpausing', 'unpaused', 'running');
+    case 'machine.rename': {
+      const to = `to ${action.to}`;
+      return words(action.machine, `rename ${to}`, `renaming ${to}`, `renamed ${to}`, `is ${action.to}`);
+    }
     case 'machine.destroy':
       return action.keep === undefined
         ? words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed')

@@ -2,12 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
 import { encodeFrame, frame, protocolVersion } from '../../../src/agent/protocol.ts';
 import { AgentServer } from '../../../src/agent/server.ts';
 import type { Service } from '../../../src/agent/service.ts';
 import { TsvError } from '../../../src/model/errors.ts';
 import type { Emit } from '../../../src/model/events.ts';
+import type { ExecResult } from '../../../src/model/provider.ts';
+import { deferred } from '../../support/deferred.ts';
 import { until } from '../../support/until.ts';
 
 async function listening(service: object): Promise<{ server: AgentServer; path: string }> {
@@ -42,6 +45,31 @@ test('a client that has sent input for a command which could not be started is l
   fail?.(new TsvError('TSV_COMMAND_NOT_FOUND', 'c: none: there is no such command'));
   await until('the connection has ended', () => server.connected === 0);
   expect(answer).toContain('TSV_COMMAND_NOT_FOUND');
+});
+
+test('a client whose command ends without reading its input is let go', async () => {
+  const session = {
+    stdin: new Writable({ write: () => {}, highWaterMark: 1 }),
+    stdout: Readable.from([]),
+    stderr: Readable.from([]),
+    resize: () => {},
+    signal: () => {},
+    exited: deferred<ExecResult>(),
+  };
+  const { server, path } = await listening({ exec: async () => ({ ...session, exited: session.exited.promise }) });
+  const client = connect(path);
+  let answer = '';
+  client.on('data', (data: Buffer) => {
+    answer += data;
+  });
+  client.write(request({ do: 'exec', machine: 'c', request: { argv: ['true'] } }, 'tsv exec c -- true'));
+  await until('it runs', () => answer.includes('stream'));
+  for (let n = 0; n < 10; n++) client.write(encodeFrame(frame.stdin, Buffer.alloc(1 << 20)));
+  await until('it waits', () => session.stdin.writableNeedDrain);
+  session.exited.resolve({ code: 3 });
+  await until('the exit code has come', () => answer.includes('{"code":3}'));
+  client.end();
+  await until('the connection has ended', () => server.connected === 0);
 });
 
 test('an agent whose command was killed is busy until what it began is over, and only then has nothing to do', async () => {

@@ -30,6 +30,7 @@ describe('whether a machine may print more', () => {
     ['it failed and is restarted then', true, prospects({ last: ended(1) }, { when: 'on-failure' })],
     ['it succeeded and is restarted only when it fails', false, prospects({ last: ended(0) }, { when: 'on-failure' })],
     ['it succeeded and is always restarted', true, prospects({ last: ended(0) }, { when: 'always' })],
+    ['it was renamed', false, prospects({ last: { type: 'renamed', from: 'a' } }, { when: 'always' })],
     ['its restarts were given up', false, prospects({ last: { type: 'given-up', attempts: 3 } }, { when: 'always' })],
   ])('%s: %s', (_, expected, given) => {
     expect(mayPrint(given)).toBe(expected);

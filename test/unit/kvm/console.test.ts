@@ -164,11 +164,11 @@ describe("a running machine's console", () => {
 
   test('is logged, followed, and its end is at hand', async () => {
     const console = await connectConsole(join(dir, 'console.sock'), log);
-    const seen: string[] = [];
+    const seen: Buffer[] = [];
     const followed = new Promise<void>((resolve) => {
-      console.follow((text) => {
-        seen.push(text);
-        if (seen.join('').endsWith('end\r\n')) resolve();
+      console.follow((data) => {
+        seen.push(data);
+        if (Buffer.concat(seen).toString().endsWith('end\r\n')) resolve();
       });
     });
     const socket = await guest;
@@ -176,7 +176,7 @@ describe("a running machine's console", () => {
     await console.printed;
     socket.write(Buffer.from('grün\r\nend\r\n'));
     await followed;
-    expect(seen.join('')).toBe('Linux version 6\r\ngrün\r\nend\r\n');
+    expect(Buffer.concat(seen).toString()).toBe('Linux version 6\r\ngrün\r\nend\r\n');
     expect(readFileSync(log, 'utf8')).toBe('Linux version 6\r\ngrün\r\nend\r\n');
     expect(console.lastLines(2)).toEqual(['grün', 'end']);
     socket.destroy();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { containerProcess, stopSignalOf, volumePaths } from '../../../providers/namespace/process.ts';
+import { stopSignalOf, volumePaths } from '../../../providers/namespace/process.ts';
+import { containerProcess } from '../../../src/model/container-process.ts';
 import type { ContainerDefaults } from '../../../src/model/image.ts';
 import { type Isolation, isolationOf, type Machine } from '../../../src/model/project.ts';
 

@@ -39,6 +39,7 @@ describe('an action in words', () => {
     [{ do: 'machine.healthy', machine: 'm' }, 'machine.healthy m', 'check health of m'],
     [{ do: 'machine.completed', machine: 'm' }, 'machine.completed m', 'wait until m has completed'],
     [{ do: 'machine.stop', machine: 'm' }, 'machine.stop m', 'stop m'],
+    [{ do: 'machine.rename', machine: 'm', to: 'n' }, 'machine.rename m to n', 'rename m to n'],
     [{ do: 'machine.destroy', machine: 'm' }, 'machine.destroy m', 'destroy m'],
   ];
   test.each(actions)('%o', (action, plan, people) => {

@@ -14,6 +14,7 @@ describe('what happened to a machine', () => {
     [{ type: 'created' }, 'created'],
     [{ type: 'unpaused' }, 'unpaused'],
     [{ type: 'provisioned', step: 'nginx' }, 'provisioned nginx'],
+    [{ type: 'renamed', from: 'web' }, 'renamed, was web'],
     [ended({ why: 'exited', code: 3 }), 'ended with 3'],
     [ended({ why: 'killed', signal: 'TERM', detail: 'by tsv kill' }), 'killed by SIGTERM: by tsv kill'],
     [ended({ why: 'lost' }), 'ended, and nobody saw how'],

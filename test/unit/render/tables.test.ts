@@ -124,6 +124,12 @@ b        container  <31>broken <39>  <2>no disk<22>
     expect(text.split('\n').at(-2)).toBe(last);
   });
 
+  test('marks what tsv run runs, and advises nothing about it', () => {
+    const text = renderStatus({ machines: [row('a', 'running'), row('run-1', 'stopped', { oneOff: true })] }, pipe);
+    expect(text).toMatch(/^run-1 +container \(run\) +stopped$/m);
+    expect(text.split('\n').at(-2)).toBe('1 running, 1 stopped');
+  });
+
   test('names the command that is under way instead of advice', () => {
     const text = renderStatus(
       { machines: [row('a', 'not created')], inProgress: { pid: 12, command: 'tsv up' } },

@@ -5,6 +5,7 @@ import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
+import { limitsOf } from './limits.ts';
 import { containerProcess } from './process.ts';
 import type { Volume } from './volumes.ts';
 
@@ -41,8 +42,6 @@ const maskedPaths = [
   '/sys/firmware',
 ];
 const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
-
-const cpuPeriodUs = 100_000;
 
 export interface ConfigHost {
   /** Ids of the container, as whoever starts it sees them. */
@@ -114,9 +113,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
       rootfsPropagation: 'private',
       cgroupsPath: `tsv/${context.projectId}/${machine.name}`,
       resources: {
-        memory: { limit: machine.memoryBytes },
-        cpu: { quota: Math.max(1000, Math.round(machine.cpus * cpuPeriodUs)), period: cpuPeriodUs },
-        pids: { limit: machine.pids },
+        ...limitsOf(machine),
         devices: host.devices,
       },
       ...(Object.keys(sysctls).length === 0 ? {} : { sysctl: sysctls }),

@@ -8,7 +8,6 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  writeFileSync,
 } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -44,9 +43,11 @@ import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { lastLines } from '../../src/sys/last-lines.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
+import { configFiles, readConfig, writeConfig } from './bundle.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
+import { adjustLimits, limited, limitsOf, noLimit, restoreLimits } from './limits.ts';
 import { lowerLayers } from './lower.ts';
 import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
@@ -266,11 +267,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       await ensureVolumes(volumes, { ...layers, lower: [upper, ...lower] }, ownerOf(0));
       signal.throwIfAborted();
       const config = configOf(context);
-      writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
+      writeConfig(dir, config);
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
-      const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
-      if (missing.length > 0)
-        notice(`no limit on ${[...new Set(missing)].join(', ')}: no cgroup of one's own here (tsv doctor)`);
+      for (const text of noLimit(cgroup.missing)) notice(text);
       const stdin = openSync('/dev/null', O.RDONLY);
       const opened = [stdin];
       try {
@@ -317,9 +316,12 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return starved ? { ...ending, why: 'oom' } : ending;
     },
 
-    adopt: ({ process, dir }) => {
+    adopt: (context) => {
+      const { process, dir, machine } = context;
       if (!isAlive(process)) return;
       endLeftovers(process.pid);
+      // Where the one before was killed as it gave it others.
+      restoreLimits(existingCgroup(context), machine);
       const keeper = keeperOf(process.pid);
       if (keeper !== undefined) remember(dir, waitExit(keeper.pid));
     },
@@ -327,6 +329,14 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     signal: ({ process }, signal) => void signalProcess(process, signal),
 
     stop,
+
+    async adjust(context, wanted, notice) {
+      for (const text of adjustLimits(existingCgroup(context), context.machine, wanted)) notice(text);
+      const config = readConfig(context.dir);
+      if (config?.linux === undefined) return;
+      const resources = { ...config.linux.resources, ...limitsOf(wanted) };
+      writeConfig(context.dir, { ...config, linux: { ...config.linux, resources } });
+    },
 
     async pause(context, on) {
       const cgroup = existingCgroup(context);
@@ -351,7 +361,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         'lower',
         'rootfs',
         'identity',
-        'config.json',
+        ...configFiles,
         ...Object.values(keptFiles),
         ...rotated,
       ];
@@ -365,7 +375,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return new ContainerTransport({
         name: machine.name,
         process,
-        config: startedConfig(context.dir) ?? configOf(context),
+        config: readConfig(context.dir) ?? configOf(context),
         cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
         copier: {
           program: options.copyProgram,
@@ -406,16 +416,7 @@ interface ImageMemory {
 const imageMemory = ({ memory }: MachineContext): Partial<ImageMemory> | undefined =>
   memory.image as Partial<ImageMemory> | undefined;
 
-/** What a container that runs was started with: the Tsfile's image and profiles may be others by now. */
-function startedConfig(dir: string): OciConfig | undefined {
-  const file = join(dir, 'config.json');
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as OciConfig) : undefined;
-}
-
 const cgroupMend = 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root';
-
-/** Limits that a machine has, and so the controllers whose absence is worth a word. */
-const limited: readonly string[] = ['memory', 'cpu', 'pids'];
 
 /**
  * The machine's cgroups. Beside v1 the unified hierarchy adds nothing but the time that moving a process there takes.

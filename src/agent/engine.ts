@@ -15,6 +15,7 @@ import type { StateStore } from '../state/store.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
+import { adjustMachine } from './adjust.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import {
@@ -146,6 +147,8 @@ export class Engine {
         return this.create(wantedMachine(action.machine, context), context);
       case 'machine.start':
         return this.start(action.machine, context);
+      case 'machine.adjust':
+        return this.adjust(wantedMachine(action.machine, context), context.emit);
       case 'machine.wait':
         return this.wait(action.machine, context);
       case 'machine.provision':
@@ -349,6 +352,19 @@ export class Engine {
         forward,
         dial: () => this.options.dial(address, forward.guestPort),
       })),
+    );
+  }
+
+  private adjust(machine: Machine, emit: Emit): Promise<void> {
+    return this.supervisor.inTurn(machine.name, () =>
+      adjustMachine(machine, {
+        provider: this.options.providers[machine.kind],
+        record: () => recordOf(this.state, machine.name),
+        context: () => this.context(machine.name),
+        update: (change) => this.updateMachine(machine.name, change),
+        notice: (text) => emit({ type: 'notice', machine: machine.name, text }),
+        happened: (event) => this.options.happened(machine.name, event),
+      }),
     );
   }
 

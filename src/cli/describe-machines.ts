@@ -13,6 +13,19 @@ Examples:
   tsv wait db healthy --timeout 1m
   tsv wait migrate completed && tsv logs migrate`;
 
+const bringHelp = {
+  up: `
+A running container gets new limits (memory, cpus, pids) as it runs; what else changed of a running machine restarts it, and
+another box or image makes it anew. 'tsv plan' says which before.
+
+Examples:
+  tsv up
+  tsv up web db --timeout 2m`,
+  reload: `
+Examples:
+  tsv reload web`,
+} as const;
+
 /** What changes machines. */
 export function describeMachines({ program, only, when, define, names, json, parallel }: Describe): void {
   program.commandsGroup('Machines:');
@@ -30,7 +43,8 @@ export function describeMachines({ program, only, when, define, names, json, par
       .option('--timeout <duration>', 'fail when what is waited for takes longer in all, such as 2m', duration)
       .addOption(parallel)
       .addOption(json)
-      .option('-q, --quiet', 'print errors only');
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', bringHelp[name]);
   }
   when('wait', () =>
     define(

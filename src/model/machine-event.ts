@@ -11,6 +11,8 @@ export interface MachineEvent {
 export type MachineHappening =
   | { readonly type: 'created' | 'started' | 'ready' | 'stopped' | 'destroyed' | 'paused' | 'unpaused' }
   | { readonly type: 'provisioned'; readonly step: string }
+  /** Limits of a machine that ran on: those of the Tsfile, by their keys there. */
+  | { readonly type: 'adjusted'; readonly limits: readonly string[] }
   /** It ended without having been asked to. */
   | { readonly type: 'ended'; readonly ending: Ending }
   /** Its restart policy starts it again after this pause; the `attempt`th time in a row. */

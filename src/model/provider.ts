@@ -92,12 +92,17 @@ export interface Provider {
    * that it can be started again.
    */
   ending(context: MachineContext): Promise<Ending>;
-  /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
+  /** Called once for a machine that runs when a new agent takes over: ends what the old one's commands left, finishes its deeds. */
   adopt?(context: MachineContext): void;
   /** Sends a signal to the machine's own first process. A virtual machine takes none but KILL, which ends its QEMU. */
   signal(context: MachineContext, signal: number): void;
   /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */
   stop(context: MachineContext, options: { force: boolean; timeoutMs?: number }): Promise<void>;
+  /**
+   * Gives a machine that runs the limits of `wanted`; `context.machine` has those that it has. All of them or none. Already so:
+   * success. Absent: no plan asks machines of this kind for it. @throws TSV_CGROUP
+   */
+  adjust?(context: MachineContext, wanted: Machine, notice: (text: string) => void): Promise<void>;
   /**
    * Stops all that runs in a machine, which does not notice, or lets it go on. Already so: success. What `stop` and `destroy`
    * end may be paused. @throws TSV_UNSUPPORTED where this host cannot do it

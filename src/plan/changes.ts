@@ -8,6 +8,8 @@ export type Fate =
   | { readonly do: 'recreate'; readonly cause: string }
   | { readonly do: 'restart'; readonly cause: string }
   | { readonly do: 'start'; readonly cause: string }
+  /** It runs on, and what has changed is changed in place. */
+  | { readonly do: 'adjust'; readonly cause: string }
   | { readonly do: 'keep' };
 
 /**
@@ -34,11 +36,16 @@ export function fateOf(
       return rerun === undefined ? { do: 'keep' } : { do: 'start', cause: rerun };
     }
     case 'running': {
-      const restart = restartCause ?? whyRestart(record.spec, wanted);
-      return restart === undefined ? { do: 'keep' } : { do: 'restart', cause: restart };
+      if (restartCause !== undefined) return { do: 'restart', cause: restartCause };
+      const cause = whyRestart(record.spec, wanted);
+      if (cause === undefined) return { do: 'keep' };
+      return { do: canAdjust(record.spec, wanted) ? 'adjust' : 'restart', cause };
     }
   }
 }
+
+/** Whether a machine is started; one that is kept or adjusted runs on, or has completed. */
+export const isStarted = (fate: Fate | undefined): boolean => fate?.do !== 'keep' && fate?.do !== 'adjust';
 
 /** Why a stopped machine does not run. */
 export function whyStopped({ unexpectedly, ended }: Extract<Observed, { state: 'stopped' }>): string {
@@ -95,12 +102,30 @@ const isolationWords: Readonly<Record<keyof Isolation, string>> = {
   workdir: 'workdir',
 };
 
-/** Why a running machine has to be stopped and started, e.g. `memory, cpus changed`; undefined when it need not. */
-export function whyRestart(before: Machine, after: Machine): string | undefined {
-  const changed = fixedAtStart.filter(([key]) => !sameJson(before[key], after[key])).map(([, word]) => word);
-  const all = [...changed, ...(after.kind === 'container' ? changedIsolation(before, after) : [])];
+const changedWords = (before: Machine, after: Machine): readonly string[] =>
+  fixedAtStart.filter(([key]) => !sameJson(before[key], after[key])).map(([, word]) => word);
+
+/** Why a machine has to be stopped and started, e.g. `memory, env changed`; undefined when it need not. */
+function whyRestart(before: Machine, after: Machine): string | undefined {
+  const all = [...changedWords(before, after), ...(after.kind === 'container' ? changedIsolation(before, after) : [])];
   return all.length === 0 ? undefined : `${all.join(', ')} changed`;
 }
+
+/** Only limits differ, and they are a cgroup's: a virtual machine has its memory and CPUs from its start on. */
+const canAdjust = (before: Machine, after: Machine): boolean =>
+  after.kind === 'container' && whyRestart(withLimits(before, after), after) === undefined;
+
+/** `before` with the limits of `after`: what a container takes over while it runs. */
+export const withLimits = (before: Machine, { memoryBytes, cpus, pids }: Machine): Machine => ({
+  ...before,
+  memoryBytes,
+  cpus,
+  pids,
+});
+
+/** Limits that differ, by their keys in the Tsfile. */
+export const changedLimits = (before: Machine, after: Machine): readonly string[] =>
+  changedWords(before, withLimits(before, after));
 
 function changedIsolation(before: Machine, after: Machine): string[] {
   const [old, wanted] = [isolationOf(before), isolationOf(after)];

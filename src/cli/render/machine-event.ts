@@ -18,6 +18,8 @@ export function eventWords(event: MachineHappening): string {
   switch (event.type) {
     case 'provisioned':
       return `provisioned ${event.step}`;
+    case 'adjusted':
+      return `has new limits: ${event.limits.join(', ')}`;
     case 'ended':
       return endingWords(event.ending);
     case 'restarting':

@@ -2,6 +2,7 @@ import { isCompleted } from '../../../src/model/ending.ts';
 import type { Action, PlanNode } from '../../../src/model/plan.ts';
 import type { Machine, Project } from '../../../src/model/project.ts';
 import type { MachineState, NetworkState, Observation, Observed, State } from '../../../src/model/state.ts';
+import { withLimits } from '../../../src/plan/changes.ts';
 import { afterUp, ended, process } from './fixtures.ts';
 
 /**
@@ -126,6 +127,13 @@ export class World {
         this.#mustOwnPorts(action, spec);
         machine.record = { ...machine.record, spec: { ...spec, provision: [] }, process, ready: false };
         machine.observed = { state: 'running', process };
+        return;
+      }
+      case 'machine.adjust': {
+        const machine = this.#running(action);
+        const { spec } = machine.record;
+        this.#must(action, spec.kind === 'container');
+        machine.record = { ...machine.record, spec: withLimits(spec, this.#spec(action.machine)) };
         return;
       }
       case 'machine.wait': {

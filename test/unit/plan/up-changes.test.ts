@@ -116,12 +116,61 @@ describe('tsv up after the Tsfile was edited', () => {
     `);
   });
 
-  test('memory and cpus changed: the machine is restarted', () => {
+  test('memory, cpus or pids of a container changed, up or down: it is adjusted and runs on', () => {
     expect(up(edit(loadBalancer(), { 'web-1': { memoryBytes: GiB, cpus: 2 } }), afterUp(loadBalancer()))).toBe(text`
-      [1]  machine.stop web-1  (memory, cpus changed)
-      [2] <- 1  machine.start web-1  (memory, cpus changed)
-      [3] <- 2  machine.wait web-1  (started)
-      [4] <- 3  machine.healthy web-1  (started)
+      [1]  machine.adjust web-1  (memory, cpus changed)
+    `);
+    expect(
+      up(edit(loadBalancer(), { 'web-1': { memoryBytes: 1, cpus: 0.5, pids: 1 } }), afterUp(loadBalancer())),
+    ).toBe(text`
+      [1]  machine.adjust web-1  (memory, cpus, pids changed)
+    `);
+  });
+
+  test('memory or cpus of a virtual machine changed: it is restarted', () => {
+    expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 2 } }), afterUp(single))).toBe(text`
+      [1]  machine.stop db  (memory, cpus changed)
+      [2]  network.ensure default  (no machine runs on it)
+      [3] <- 1,2  machine.start db  (memory, cpus changed)
+      [4] <- 3  machine.wait db  (started)
+    `);
+  });
+
+  test('steps of a container come after its new limits; its forwards and those who start beside it wait for nothing', () => {
+    const wanted = edit(loadBalancer(), {
+      lb: {
+        memoryBytes: GiB,
+        forwards: [{ hostAddress: '127.0.0.1', hostPort: 9090, guestPort: 80 }],
+        provision: [step('haproxy', 'on-change', 'f2'), step('more')],
+      },
+      'web-1': { memoryBytes: GiB },
+    });
+    const late = container('late', {
+      networks: [{ network: 'backend' }],
+      dependsOn: [{ machine: 'web-1', condition: 'started' }],
+    });
+    expect(up({ ...wanted, machines: [...wanted.machines, late] }, afterUp(loadBalancer()))).toBe(text`
+      [1]  box.ensure debian-12 container  (needed by late)
+      [2]  machine.adjust web-1  (memory changed)
+      [3]  machine.adjust lb  (memory changed)
+      [4]  machine.wait lb  (forwards changed)
+      [5] <- 3,4  machine.provision lb haproxy  (changed)
+      [6] <- 5  machine.provision lb more  (not done)
+      [7] <- 1  machine.create late  (new)
+      [8] <- 7  machine.start late  (new)
+      [9] <- 8  machine.wait late  (started)
+    `);
+  });
+
+  test('memory of a container changed whose network changes, too: it is restarted for that', () => {
+    const wanted = edit(project([container('web')], [{ name: 'default', mode: 'isolated' }]), {
+      web: { memoryBytes: GiB },
+    });
+    expect(up(wanted, afterUp(project([container('web')])))).toBe(text`
+      [1]  machine.stop web  (network default changed)
+      [2] <- 1  network.ensure default  (mode changed)
+      [3] <- 2  machine.start web  (network default changed)
+      [4] <- 3  machine.wait web  (started)
     `);
   });
 

@@ -5,6 +5,7 @@ import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
+import type { DeviceNumber } from './disks.ts';
 import { limitsOf } from './limits.ts';
 import { containerProcess } from './process.ts';
 import type { Volume } from './volumes.ts';
@@ -59,6 +60,8 @@ export interface ConfigHost {
   readonly seccomp: OciSeccomp | undefined;
   /** For the machine's devices. */
   readonly devices: readonly OciDeviceRule[];
+  /** For the machine's limits of `io`. */
+  readonly disks: readonly DeviceNumber[];
   /** What the machine's image says; absent: it has none. */
   readonly image?: ContainerDefaults;
   readonly volumes?: readonly Volume[];
@@ -113,7 +116,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
       rootfsPropagation: 'private',
       cgroupsPath: `tsv/${context.projectId}/${machine.name}`,
       resources: {
-        ...limitsOf(machine),
+        ...limitsOf(machine, host.disks),
         devices: host.devices,
       },
       ...(Object.keys(sysctls).length === 0 ? {} : { sysctl: sysctls }),

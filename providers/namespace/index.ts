@@ -45,9 +45,10 @@ import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { configFiles, readConfig, writeConfig } from './bundle.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
+import { deviceNumber, disksOf } from './disks.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
-import { adjustLimits, limited, limitsOf, noLimit, restoreLimits } from './limits.ts';
+import { adjustLimits, limited, limitedDisks, limitsOf, noDisk, noLimit, restoreLimits } from './limits.ts';
 import { lowerLayers } from './lower.ts';
 import { containerProcess, stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
@@ -118,6 +119,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           ? undefined
           : readSeccompProfile(isolation.seccomp.path, capabilitiesOf(isolation, lastCapability()), release()),
       devices: isolation.devices.map(({ host, access }) => deviceRule(host, access)),
+      disks: machine.io === undefined ? [] : disksOf([dir, ...(box.layers ?? [])]),
     });
   };
 
@@ -269,7 +271,8 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       const config = configOf(context);
       writeConfig(dir, config);
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
-      for (const text of noLimit(cgroup.missing)) notice(text);
+      const disks = limitedDisks(config.linux?.resources ?? {});
+      for (const text of [...noLimit(cgroup.missing), ...noDisk(machine, disks)]) notice(text);
       const stdin = openSync('/dev/null', O.RDONLY);
       const opened = [stdin];
       try {
@@ -321,7 +324,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (!isAlive(process)) return;
       endLeftovers(process.pid);
       // Where the one before was killed as it gave it others.
-      restoreLimits(existingCgroup(context), machine);
+      restoreLimits(existingCgroup(context), limitedDisks(readConfig(dir)?.linux?.resources ?? {}), machine);
       const keeper = keeperOf(process.pid);
       if (keeper !== undefined) remember(dir, waitExit(keeper.pid));
     },
@@ -331,11 +334,13 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     stop,
 
     async adjust(context, wanted, notice) {
-      for (const text of adjustLimits(existingCgroup(context), context.machine, wanted)) notice(text);
-      const config = readConfig(context.dir);
+      const { dir, machine } = context;
+      const config = readConfig(dir);
+      const disks = limitedDisks(config?.linux?.resources ?? {});
+      for (const text of adjustLimits(existingCgroup(context), disks, machine, wanted)) notice(text);
       if (config?.linux === undefined) return;
-      const resources = { ...config.linux.resources, ...limitsOf(wanted) };
-      writeConfig(context.dir, { ...config, linux: { ...config.linux, resources } });
+      const resources = { ...config.linux.resources, ...limitsOf(wanted, disks) };
+      writeConfig(dir, { ...config, linux: { ...config.linux, resources } });
     },
 
     async pause(context, on) {
@@ -421,9 +426,9 @@ const cgroupMend = 'systemd-run --user --scope -p Delegate=yes tsv up   # needs 
 /**
  * The machine's cgroups. Beside v1 the unified hierarchy adds nothing but the time that moving a process there takes.
  */
-function placeMachine(layout: CgroupLayout, context: MachineContext): Cgroup {
-  const path = `tsv/${context.projectId}/${context.machine.name}`;
-  const cgroup = placeBelowBase(layout, path, [...limited, 'devices', 'freezer']);
+function placeMachine(layout: CgroupLayout, { projectId, machine }: MachineContext): Cgroup {
+  const controllers = [...limited, 'devices', 'freezer', ...(machine.io === undefined ? [] : ['blkio'])];
+  const cgroup = placeBelowBase(layout, `tsv/${projectId}/${machine.name}`, controllers);
   const v1 = cgroup.members.filter(({ version }) => version === 1);
   return v1.length === 0 ? cgroup : { ...cgroup, members: v1 };
 }
@@ -431,15 +436,8 @@ function placeMachine(layout: CgroupLayout, context: MachineContext): Cgroup {
 /** The device behind a node of the host, by its numbers. */
 function deviceRule(path: string, access: string): OciDeviceRule {
   const stat = statSync(path);
-  const [major, minor] = deviceNumbers(stat.rdev);
-  return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', major, minor, access };
+  return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', ...deviceNumber(stat.rdev), access };
 }
-
-/** gnu_dev_major(3), gnu_dev_minor(3) of a number that fits 32 bits. */
-const deviceNumbers = (rdev: number): [major: number, minor: number] => [
-  (rdev >>> 8) & 0xfff,
-  (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-];
 
 /** Resolves when the promise does, or when the time is up. */
 async function within(promise: Promise<unknown>, ms: number): Promise<void> {

@@ -9,6 +9,7 @@ import {
   type Healthcheck,
   type Isolation,
   isolationOf,
+  type Machine,
   type MachineKind,
   type NetworkMode,
   type Restart,
@@ -57,7 +58,7 @@ export interface MachineDetails {
   readonly forwards: readonly ForwardDetails[];
   readonly shares: readonly Share[];
   readonly disks: readonly Disk[];
-  readonly limits: { readonly memoryBytes: number; readonly cpus: number; readonly pids?: number };
+  readonly limits: Pick<Machine, 'memoryBytes' | 'cpus'> & Partial<Pick<Machine, 'pids' | 'cpuShares' | 'io'>>;
   readonly isolation?: Isolation;
   readonly accel?: MachineState['accel'];
   readonly dependsOn: readonly Dependency[];
@@ -162,7 +163,13 @@ function describe(
     forwards: spec.forwards.map((forward) => ({ host: `${forward.hostAddress}:${forward.hostPort}`, ...forward })),
     shares: spec.shares,
     disks: spec.disks,
-    limits: defined({ memoryBytes: spec.memoryBytes, cpus: spec.cpus, pids: isContainer ? spec.pids : undefined }),
+    limits: defined({
+      memoryBytes: spec.memoryBytes,
+      cpus: spec.cpus,
+      pids: isContainer ? spec.pids : undefined,
+      cpuShares: spec.cpuShares,
+      io: spec.io,
+    }),
     isolation: isContainer ? isolationOf(spec) : undefined,
     accel: record.accel,
     dependsOn: spec.dependsOn,

@@ -15,8 +15,8 @@ Examples:
 
 const bringHelp = {
   up: `
-A running container gets new limits (memory, cpus, pids) as it runs; what else changed of a running machine restarts it, and
-another box or image makes it anew. 'tsv plan' says which before.
+A running container gets new limits (memory, cpus, pids, cpu_shares, io) as it runs; what else changed of a running machine
+restarts it, and another box or image makes it anew. 'tsv plan' says which before.
 
 Examples:
   tsv up

@@ -70,11 +70,13 @@ function lostDisk(disk: Disk, after: readonly Disk[]): string | undefined {
   return same.sizeBytes < disk.sizeBytes ? `disk ${disk.name} shrunk` : undefined;
 }
 
-/** What a running machine takes over only at its next start, with the word that the plan shows for it. */
+/** What a machine is started with, with the word that the plan shows for it. Of these, limits may also change as it runs. */
 const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
   ['memoryBytes', 'memory'],
   ['cpus', 'cpus'],
   ['pids', 'pids'],
+  ['cpuShares', 'cpu_shares'],
+  ['io', 'io'],
   ['accel', 'accel'],
   ['hostname', 'hostname'],
   ['entrypoint', 'entrypoint'],
@@ -115,13 +117,21 @@ function whyRestart(before: Machine, after: Machine): string | undefined {
 const canAdjust = (before: Machine, after: Machine): boolean =>
   after.kind === 'container' && whyRestart(withLimits(before, after), after) === undefined;
 
-/** `before` with the limits of `after`: what a container takes over while it runs. */
-export const withLimits = (before: Machine, { memoryBytes, cpus, pids }: Machine): Machine => ({
-  ...before,
-  memoryBytes,
-  cpus,
-  pids,
-});
+/** `before` with the limits of `after`: what a machine can take over while it runs. */
+export function withLimits(before: Machine, after: Machine): Machine {
+  const { memoryBytes, cpus, pids, cpuShares, io } = after;
+  const { cpuShares: _, io: had, ...rest } = before;
+  // Whether there are any is decided at the start: the container has a cgroup for them or has not.
+  const taken = had === undefined || io === undefined ? had : io;
+  return {
+    ...rest,
+    memoryBytes,
+    cpus,
+    pids,
+    ...(cpuShares === undefined ? {} : { cpuShares }),
+    ...(taken === undefined ? {} : { io: taken }),
+  };
+}
 
 /** Limits that differ, by their keys in the Tsfile. */
 export const changedLimits = (before: Machine, after: Machine): readonly string[] =>

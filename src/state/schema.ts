@@ -8,6 +8,7 @@ import type {
   Forward,
   Healthcheck,
   ImageUse,
+  IoLimits,
   Isolation,
   Machine,
   Network,
@@ -107,6 +108,16 @@ const machine = object<Machine>(
   },
   {
     image: object<ImageUse>({}, { digest }),
+    cpuShares: wholeFrom(2),
+    io: object<IoLimits>(
+      {},
+      {
+        readBytesPerSecond: wholeFrom(1),
+        writeBytesPerSecond: wholeFrom(1),
+        readsPerSecond: wholeFrom(1),
+        writesPerSecond: wholeFrom(1),
+      },
+    ),
     entrypoint: list(text),
     command: list(text),
     isolation,

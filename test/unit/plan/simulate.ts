@@ -132,7 +132,8 @@ export class World {
       case 'machine.adjust': {
         const machine = this.#running(action);
         const { spec } = machine.record;
-        this.#must(action, spec.kind === 'container');
+        const { io } = this.#spec(action.machine);
+        this.#must(action, spec.kind === 'container' && (io === undefined) === (spec.io === undefined));
         machine.record = { ...machine.record, spec: withLimits(spec, this.#spec(action.machine)) };
         return;
       }

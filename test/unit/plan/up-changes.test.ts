@@ -127,6 +127,23 @@ describe('tsv up after the Tsfile was edited', () => {
     `);
   });
 
+  test('shares of CPU time and rates of io changed: adjusted; io given or taken away: restarted', () => {
+    const io = { readBytesPerSecond: 1 };
+    const before = edit(loadBalancer(), { 'web-1': { io }, 'web-2': { io } });
+    const wanted = edit(before, {
+      'web-1': { cpuShares: 2, io: { writesPerSecond: 5 } },
+      'web-3': { cpuShares: 3, io },
+    });
+    expect(up(wanted, afterUp(before))).toBe(text`
+      [1]  machine.stop web-3  (cpu_shares, io changed)
+      [2]  machine.adjust web-1  (cpu_shares, io changed)
+      [3] <- 1  machine.start web-3  (cpu_shares, io changed)
+      [4] <- 3  machine.wait web-3  (started)
+      [5] <- 4  machine.healthy web-3  (started)
+    `);
+    expect(up(before, afterUp(wanted))).toContain('machine.start web-3  (cpu_shares, io changed)');
+  });
+
   test('memory or cpus of a virtual machine changed: it is restarted', () => {
     expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 2 } }), afterUp(single))).toBe(text`
       [1]  machine.stop db  (memory, cpus changed)

@@ -333,7 +333,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
     stop,
 
-    async adjust(context, wanted, notice) {
+    async adjust(context, wanted, _signal, notice) {
       const { dir, machine } = context;
       const config = readConfig(dir);
       const disks = limitedDisks(config?.linux?.resources ?? {});

@@ -1,13 +1,14 @@
-import { TsvError } from '../model/errors.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Machine } from '../model/project.ts';
 import type { MachineContext, Provider } from '../model/provider.ts';
 import type { MachineState } from '../model/state.ts';
 import { changedLimits, withLimits } from '../plan/changes.ts';
 import { isAlive } from '../sys/process.ts';
+import { requireUsable } from './machines.ts';
 
 export interface Adjusting {
-  readonly provider: Provider;
+  readonly provider: Pick<Provider, 'adjust'>;
+  readonly signal: AbortSignal;
   record(): MachineState;
   context(): MachineContext;
   update(change: (record: MachineState) => MachineState): Promise<unknown>;
@@ -17,16 +18,16 @@ export interface Adjusting {
 
 /**
  * Gives a machine that runs the limits of `wanted`, and remembers them once they are in force; one that has ended meanwhile
- * gets them at its next start. @throws TSV_CGROUP; limits and record are as before then
+ * gets them at its next start. @throws TSV_NOT_RUNNING for a paused virtual machine, and what {@link Provider.adjust} throws
  */
 export async function adjustMachine(
   wanted: Machine,
-  { provider, record, context, update, notice, happened }: Adjusting,
+  { provider, signal, record, context, update, notice, happened }: Adjusting,
 ): Promise<void> {
   const { spec, process } = record();
   if (isAlive(process)) {
-    if (provider.adjust === undefined) throw new TsvError('TSV_INTERNAL', `${spec.name} takes nothing over as it runs`);
-    await provider.adjust(context(), wanted, notice);
+    if (spec.kind === 'vm') requireUsable(record()); // its system has to take part
+    await provider.adjust(context(), wanted, signal, notice);
   }
   await update((current) => ({ ...current, spec: withLimits(current.spec, wanted) }));
   happened({ type: 'adjusted', limits: changedLimits(spec, wanted) });

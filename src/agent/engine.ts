@@ -148,7 +148,7 @@ export class Engine {
       case 'machine.start':
         return this.start(action.machine, context);
       case 'machine.adjust':
-        return this.adjust(wantedMachine(action.machine, context), context.emit);
+        return this.adjust(wantedMachine(action.machine, context), context);
       case 'machine.wait':
         return this.wait(action.machine, context);
       case 'machine.provision':
@@ -324,7 +324,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, ({ ended: _, health: _1, paused: _2, ...current }) => ({
+      await this.updateMachine(name, ({ ended: _, health: _1, paused: _2, most: _3, ...current }) => ({
         ...current,
         process,
         holder: sandbox.holder,
@@ -337,6 +337,7 @@ export class Engine {
       process: started.process,
       holder: sandbox.holder,
       ...(started.accel === undefined ? {} : { accel: started.accel }),
+      ...(started.most === undefined ? {} : { most: started.most }),
     }));
     this.options.happened(name, { type: 'started' });
   }
@@ -355,9 +356,10 @@ export class Engine {
     );
   }
 
-  private adjust(machine: Machine, emit: Emit): Promise<void> {
+  private adjust(machine: Machine, { signal, emit }: ActionContext): Promise<void> {
     return this.supervisor.inTurn(machine.name, () =>
       adjustMachine(machine, {
+        signal,
         provider: this.options.providers[machine.kind],
         record: () => recordOf(this.state, machine.name),
         context: () => this.context(machine.name),

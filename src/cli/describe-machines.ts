@@ -15,7 +15,7 @@ Examples:
 
 const bringHelp = {
   up: `
-A running container gets new limits (memory, cpus, pids, cpu_shares, io) as it runs; what else changed of a running machine
+A running machine gets new limits (memory, cpus, pids, cpu_shares, io) as it runs, where it can; what else changed of it
 restarts it, and another box or image makes it anew. 'tsv plan' says which before.
 
 Examples:

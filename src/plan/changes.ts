@@ -39,7 +39,9 @@ export function fateOf(
       if (restartCause !== undefined) return { do: 'restart', cause: restartCause };
       const cause = whyRestart(record.spec, wanted);
       if (cause === undefined) return { do: 'keep' };
-      return { do: canAdjust(record.spec, wanted) ? 'adjust' : 'restart', cause };
+      const why = whyNotLive(record, wanted);
+      if (why === undefined) return { do: 'adjust', cause };
+      return { do: 'restart', cause: why === '' ? cause : `${cause}: ${why}` };
     }
   }
 }
@@ -113,9 +115,21 @@ function whyRestart(before: Machine, after: Machine): string | undefined {
   return all.length === 0 ? undefined : `${all.join(', ')} changed`;
 }
 
-/** Only limits differ, and they are a cgroup's: a virtual machine has its memory and CPUs from its start on. */
-const canAdjust = (before: Machine, after: Machine): boolean =>
-  after.kind === 'container' && whyRestart(withLimits(before, after), after) === undefined;
+/**
+ * Why limits cannot change as the machine runs, for people; '' where a plan has nothing to add; undefined: they can.
+ * The guest of a virtual machine gives memory back and takes it again, of that which it began with; it gets more CPUs.
+ */
+function whyNotLive({ spec, most }: MachineState, wanted: Machine): string | undefined {
+  if (whyRestart(withLimits(spec, wanted), wanted) !== undefined) return '';
+  if (wanted.kind === 'container') return undefined;
+  if (most === undefined) return '';
+  const reasons = [
+    ...(wanted.memoryBytes > most.memoryBytes ? [`it was started with ${most.memoryBytes / 2 ** 20}M`] : []),
+    ...(wanted.cpus > most.cpus ? [`it was started with room for ${most.cpus} CPUs`] : []),
+    ...(wanted.cpus < spec.cpus ? ['a running system gives no CPU back'] : []),
+  ];
+  return reasons.length === 0 ? undefined : reasons.join(', ');
+}
 
 /** `before` with the limits of `after`: what a machine can take over while it runs. */
 export function withLimits(before: Machine, after: Machine): Machine {

@@ -25,6 +25,7 @@ import type {
   MachineState,
   NetworkState,
   ProcessRef,
+  RunLimits,
   SandboxState,
   State,
 } from '../model/state.ts';
@@ -169,6 +170,7 @@ const machineState = object<MachineState>(
     restarts: wholeFrom(0),
     health,
     paused: bool,
+    most: object<RunLimits>({ memoryBytes: number, cpus: number }, {}),
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },
 );

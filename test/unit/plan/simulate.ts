@@ -125,15 +125,17 @@ export class World {
           else this.#must(action, observed.state === 'running' || isCompleted(this.#spec(other), observed));
         }
         this.#mustOwnPorts(action, spec);
-        machine.record = { ...machine.record, spec: { ...spec, provision: [] }, process, ready: false };
+        const most = spec.kind === 'vm' ? { most: { memoryBytes: spec.memoryBytes, cpus: 2 } } : {};
+        machine.record = { ...machine.record, ...most, spec: { ...spec, provision: [] }, process, ready: false };
         machine.observed = { state: 'running', process };
         return;
       }
       case 'machine.adjust': {
         const machine = this.#running(action);
-        const { spec } = machine.record;
-        const { io } = this.#spec(action.machine);
-        this.#must(action, spec.kind === 'container' && (io === undefined) === (spec.io === undefined));
+        const { spec, most = { memoryBytes: 0, cpus: 0 } } = machine.record;
+        const { memoryBytes, cpus, io } = this.#spec(action.machine);
+        if (spec.kind === 'container') this.#must(action, (io === undefined) === (spec.io === undefined));
+        else this.#must(action, memoryBytes <= most.memoryBytes && cpus <= most.cpus && cpus >= spec.cpus);
         machine.record = { ...machine.record, spec: withLimits(spec, this.#spec(action.machine)) };
         return;
       }

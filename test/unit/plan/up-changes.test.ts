@@ -17,6 +17,7 @@ import {
   text,
   withNetworks,
   withoutWeb3,
+  withRecord,
 } from './fixtures.ts';
 
 const renamed = {
@@ -144,7 +145,35 @@ describe('tsv up after the Tsfile was edited', () => {
     expect(up(before, afterUp(wanted))).toContain('machine.start web-3  (cpu_shares, io changed)');
   });
 
-  test('memory or cpus of a virtual machine changed: it is restarted', () => {
+  test('memory and cpus of a virtual machine changed within what it was started with: it is adjusted', () => {
+    const begun = withRecord(afterUp(single), 'db', { most: { memoryBytes: GiB, cpus: 4 } });
+    expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 4 } }), begun)).toBe(text`
+      [1]  machine.adjust db  (memory, cpus changed)
+    `);
+    expect(up(edit(single, { db: { memoryBytes: GiB / 4 } }), begun)).toBe(text`
+      [1]  machine.adjust db  (memory changed)
+    `);
+  });
+
+  test.each([
+    [{ memoryBytes: 2 * GiB }, 'memory changed: it was started with 1024M'],
+    [{ cpus: 8 }, 'cpus changed: it was started with room for 4 CPUs'],
+    [{ memoryBytes: GiB, cpus: 1 }, 'memory, cpus changed: a running system gives no CPU back'],
+    [{ memoryBytes: GiB, hostname: 'other' }, 'memory, hostname changed'],
+  ])('%j of a virtual machine is another start, and the plan says why', (change, cause) => {
+    const before = edit(single, { db: { cpus: 2 } });
+    const begun = withRecord(afterUp(before), 'db', { most: { memoryBytes: GiB, cpus: 4 } });
+    expect(up(edit(before, { db: change }), begun)).toBe(
+      [
+        `[1]  machine.stop db  (${cause})`,
+        '[2]  network.ensure default  (no machine runs on it)',
+        `[3] <- 1,2  machine.start db  (${cause})`,
+        '[4] <- 3  machine.wait db  (started)',
+      ].join('\n'),
+    );
+  });
+
+  test('memory or cpus changed of a virtual machine that can do neither as it runs: it is restarted', () => {
     expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 2 } }), afterUp(single))).toBe(text`
       [1]  machine.stop db  (memory, cpus changed)
       [2]  network.ensure default  (no machine runs on it)

@@ -8,6 +8,8 @@ export interface QemuSpec {
   readonly uuid: string;
   readonly accel: 'kvm' | 'tcg';
   readonly cpus: number;
+  /** Places for CPUs, of which the last may be taken while it runs. */
+  readonly mostCpus: number;
   readonly memoryBytes: number;
   /** Direct kernel boot; absent: the firmware boots the first disk. */
   readonly boot?: { readonly kernel: string; readonly initrd?: string; readonly cmdline: string };
@@ -48,6 +50,9 @@ function option(head: string, properties: Readonly<Record<string, string | numbe
   return [head, ...rest].filter((part) => part !== '').join(',');
 }
 
+/** QEMU's name for the balloon. */
+export const balloonId = 'balloon';
+
 const mebibyte = 1024 * 1024;
 
 /**
@@ -72,6 +77,11 @@ export function qemuArguments(spec: QemuSpec): string[] {
     ...['-chardev', option('socket', { id: 'qmp', path: spec.qmpSocket, server: 'on', wait: 'off' })],
     ...['-mon', 'chardev=qmp,mode=control'],
     ...spec.smbiosStrings.flatMap((path) => ['-smbios', option('type=11', { path })]),
+    // Through it the guest gives memory back; it takes some again rather than kill a process for want of it.
+    ...[
+      '-device',
+      option('virtio-balloon-pci', { id: balloonId, 'deflate-on-oom': 'on', 'free-page-reporting': 'on' }),
+    ],
   ];
 }
 
@@ -83,7 +93,14 @@ function machineArguments(spec: QemuSpec): string[] {
     ...['-machine', 'q35,usb=off,vmport=off,hpet=off,dump-guest-core=off'],
     ...['-accel', spec.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
     ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max'],
-    ...['-smp', String(spec.cpus), '-m', `${memoryMebibytes}M`, '-uuid', spec.uuid],
+    ...[
+      '-smp',
+      option('', { cpus: spec.cpus, maxcpus: spec.mostCpus }),
+      '-m',
+      `${memoryMebibytes}M`,
+      '-uuid',
+      spec.uuid,
+    ],
   ];
 }
 

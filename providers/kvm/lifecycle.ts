@@ -8,6 +8,7 @@ import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { AccelChooser } from './accel.ts';
+import { mostOf, placesForCpus } from './adjust.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
 import { type Attachment, attach, findQemu, QemuGone, within } from './attachment.ts';
 import { beginLog, lastLogLines } from './console.ts';
@@ -158,8 +159,9 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
         process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg');
         await record(process);
         const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
+        const most = await mostOf(qmp);
         if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
-        return { process, accel: chosen ?? (await reportedAccel(qmp)) };
+        return { process, accel: chosen ?? (await reportedAccel(qmp)), ...(most === undefined ? {} : { most }) };
       } catch (error) {
         if (running === undefined && process !== undefined) await killAndWait(process);
         if (signal.aborted) throw cancelled(machine.name);
@@ -244,6 +246,7 @@ function machineSpec(context: MachineContext, files: MachineFiles, identity: Ide
     processName: `tsv-${machine.name}`,
     uuid: asUuid(identity.machineId),
     cpus: machine.cpus,
+    mostCpus: placesForCpus(machine.cpus),
     memoryBytes: machine.memoryBytes,
     ...(box.kernel === undefined
       ? {}

@@ -6,6 +6,7 @@ import type { Machine } from '../../src/model/project.ts';
 import type { ExecSession, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { createAccelChooser } from './accel.ts';
+import { adjustVm, restoreMemory } from './adjust.ts';
 import type { NicBackend } from './arguments.ts';
 import { consoleSession } from './attach.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
@@ -81,6 +82,19 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
       return lifecycle.start(context, boxDisk(context), signal, notice, record);
+    },
+
+    async adjust(context, wanted, signal, notice) {
+      const attachment = await lifecycle.attached(context);
+      const { dialler, ssh } = options;
+      const connect = () => connectMachine({ context, attachment, dialler, ssh, signal });
+      await adjustVm(attachment.qmp, context.machine, wanted, { connect, signal, notice });
+    },
+
+    adopt: (context) => {
+      // Where the agent before was killed on the way to another. One that does not answer is told of where it is used.
+      const restored = lifecycle.attached(context).then(({ qmp }) => restoreMemory(qmp, context.machine));
+      restored.catch(() => {});
     },
 
     signal: ({ process }) => {

@@ -6,7 +6,9 @@ import { defaultSeccomp } from '../../src/oci/default-seccomp.ts';
 import { defaultPath } from '../../src/oci/privileges.ts';
 import type { OciConfig, OciDeviceRule, OciMount, OciProcess, OciSeccomp } from '../../src/oci/spec.ts';
 import { capabilityNames } from '../../src/sys/capabilities.ts';
+import type { DeviceNumber } from './disk-numbers.ts';
 import type { DiskPlace } from './disks.ts';
+import { limitsOf } from './limits.ts';
 import type { PlacedShare } from './shares.ts';
 import type { Volume } from './volumes.ts';
 
@@ -44,8 +46,6 @@ const maskedPaths = [
 ];
 const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-const cpuPeriodUs = 100_000;
-
 export interface ConfigHost {
   /** Ids of the container, as whoever starts it sees them. */
   readonly ids: readonly { readonly inside: number; readonly outside: number; readonly count: number }[];
@@ -62,6 +62,8 @@ export interface ConfigHost {
   readonly seccomp: OciSeccomp | undefined;
   /** For the machine's devices. */
   readonly devices: readonly OciDeviceRule[];
+  /** For the machine's limits of `io`. */
+  readonly limitedDisks: readonly DeviceNumber[];
   /** What the machine's image says; absent: it has none. */
   readonly image?: ContainerDefaults;
   readonly volumes?: readonly Volume[];
@@ -120,9 +122,7 @@ export function containerConfig(context: MachineContext, host: ConfigHost): OciC
       rootfsPropagation: 'private',
       cgroupsPath: `tsv/${context.projectId}/${machine.name}`,
       resources: {
-        memory: { limit: machine.memoryBytes },
-        cpu: { quota: Math.max(1000, Math.round(machine.cpus * cpuPeriodUs)), period: cpuPeriodUs },
-        pids: { limit: machine.pids },
+        ...limitsOf(machine, host.limitedDisks),
         devices: host.devices,
       },
       ...(Object.keys(sysctls).length === 0 ? {} : { sysctl: sysctls }),

@@ -8,7 +8,6 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  writeFileSync,
 } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -48,10 +47,13 @@ import { lastLines } from '../../src/sys/last-lines.ts';
 import { Mutex } from '../../src/sys/mutex.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
+import { configFiles, readConfig, writeConfig } from './bundle.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
+import { deviceNumber, disksOf } from './disk-numbers.ts';
 import { diskPlaces, mountDisks } from './disks.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
+import { adjustLimits, limited, limitedDisks, limitsOf, noDisk, noLimit, restoreLimits } from './limits.ts';
 import { lowerLayers } from './lower.ts';
 import { stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
@@ -159,6 +161,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
           ? undefined
           : readSeccompProfile(isolation.seccomp.path, capabilitiesOf(isolation, lastCapability()), release()),
       devices: isolation.devices.map(({ host, access }) => deviceRule(host, access)),
+      limitedDisks: machine.io === undefined ? [] : disksOf([dir, ...(box.layers ?? [])]),
     });
   };
 
@@ -302,11 +305,10 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       await ensureVolumes(volumesOf(context), volumeSource(layers, upper), { empty: false });
       signal.throwIfAborted();
       const config = configOf(context, notice);
-      writeFileSync(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
+      writeConfig(dir, config);
       const cgroup = createCgroup(cgroupOf(context), config.linux?.resources ?? {}, { strict: false });
-      const missing = cgroup.missing.map(({ controller }) => controller).filter((name) => limited.includes(name));
-      if (missing.length > 0)
-        notice(`no limit on ${[...new Set(missing)].join(', ')}: no cgroup of one's own here (tsv doctor)`);
+      const disks = limitedDisks(config.linux?.resources ?? {});
+      for (const text of [...noLimit(cgroup.missing), ...noDisk(machine, disks)]) notice(text);
       const stdin = openSync('/dev/null', O.RDONLY);
       const opened = [stdin];
       try {
@@ -357,9 +359,12 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return starved ? { ...ending, why: 'oom' } : ending;
     },
 
-    adopt: ({ process, dir }) => {
+    adopt: (context) => {
+      const { process, dir, machine } = context;
       if (!isAlive(process)) return;
       endLeftovers(process.pid);
+      // Where the one before was killed as it gave it others.
+      restoreLimits(existingCgroup(context), limitedDisks(readConfig(dir)?.linux?.resources ?? {}), machine);
       const keeper = keeperOf(process.pid);
       if (keeper !== undefined) remember(dir, waitExit(keeper.pid));
     },
@@ -367,6 +372,16 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     signal: ({ process }, signal) => void signalProcess(process, signal),
 
     stop,
+
+    async adjust(context, wanted, _signal, notice) {
+      const { dir, machine } = context;
+      const config = readConfig(dir);
+      const disks = limitedDisks(config?.linux?.resources ?? {});
+      for (const text of adjustLimits(existingCgroup(context), disks, machine, wanted)) notice(text);
+      if (config?.linux === undefined) return;
+      const resources = { ...config.linux.resources, ...limitsOf(wanted, disks) };
+      writeConfig(dir, { ...config, linux: { ...config.linux, resources } });
+    },
 
     async pause(context, on) {
       const cgroup = existingCgroup(context);
@@ -391,7 +406,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         'lower',
         'rootfs',
         'identity',
-        'config.json',
+        ...configFiles,
         ...Object.values(keptFiles),
         ...rotated,
       ];
@@ -405,7 +420,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       return new ContainerTransport({
         name: machine.name,
         process,
-        config: startedConfig(context.dir) ?? configOf(context),
+        config: readConfig(context.dir) ?? configOf(context),
         cgroupFolders: () => cgroupOf(context).members.flatMap(({ folder }) => (existsSync(folder) ? [folder] : [])),
         copier: {
           program: options.copyProgram,
@@ -446,23 +461,14 @@ interface ImageMemory {
 const imageMemory = ({ memory }: MachineContext): Partial<ImageMemory> | undefined =>
   memory.image as Partial<ImageMemory> | undefined;
 
-/** What a container that runs was started with: the Tsfile's image and profiles may be others by now. */
-function startedConfig(dir: string): OciConfig | undefined {
-  const file = join(dir, 'config.json');
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as OciConfig) : undefined;
-}
-
 const cgroupMend = 'systemd-run --user --scope -p Delegate=yes tsv up   # needs cgroup v2; or run as root';
-
-/** Limits that a machine has, and so the controllers whose absence is worth a word. */
-const limited: readonly string[] = ['memory', 'cpu', 'pids'];
 
 /**
  * The machine's cgroups. Beside v1 the unified hierarchy adds nothing but the time that moving a process there takes.
  */
-function placeMachine(layout: CgroupLayout, context: MachineContext): Cgroup {
-  const path = `tsv/${context.projectId}/${context.machine.name}`;
-  const cgroup = placeBelowBase(layout, path, [...limited, 'devices', 'freezer']);
+function placeMachine(layout: CgroupLayout, { projectId, machine }: MachineContext): Cgroup {
+  const controllers = [...limited, 'devices', 'freezer', ...(machine.io === undefined ? [] : ['blkio'])];
+  const cgroup = placeBelowBase(layout, `tsv/${projectId}/${machine.name}`, controllers);
   const v1 = cgroup.members.filter(({ version }) => version === 1);
   return v1.length === 0 ? cgroup : { ...cgroup, members: v1 };
 }
@@ -470,15 +476,8 @@ function placeMachine(layout: CgroupLayout, context: MachineContext): Cgroup {
 /** The device behind a node of the host, by its numbers. */
 function deviceRule(path: string, access: string): OciDeviceRule {
   const stat = statSync(path);
-  const [major, minor] = deviceNumbers(stat.rdev);
-  return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', major, minor, access };
+  return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', ...deviceNumber(stat.rdev), access };
 }
-
-/** gnu_dev_major(3), gnu_dev_minor(3) of a number that fits 32 bits. */
-const deviceNumbers = (rdev: number): [major: number, minor: number] => [
-  (rdev >>> 8) & 0xfff,
-  (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-];
 
 /** Resolves when the promise does, or when the time is up. */
 async function within(promise: Promise<unknown>, ms: number): Promise<void> {

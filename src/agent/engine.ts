@@ -17,6 +17,7 @@ import { readEnding } from '../sys/kept-files.ts';
 import { lastLines } from '../sys/last-lines.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
+import { adjustMachine } from './adjust.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import {
@@ -161,6 +162,8 @@ export class Engine {
         return this.create(wantedMachine(action.machine, context), context);
       case 'machine.start':
         return this.start(action.machine, context);
+      case 'machine.adjust':
+        return this.adjust(wantedMachine(action.machine, context), context);
       case 'machine.wait':
         return this.wait(action.machine, context);
       case 'machine.provision':
@@ -363,7 +366,7 @@ export class Engine {
     await this.updateMachine(name, (current) => ({ ...current, provider: { ...current.provider, ...remembered } }));
     const notice = (text: string) => context.emit({ type: 'notice', machine: name, text });
     const known = async (process: ProcessRef) => {
-      await this.updateMachine(name, ({ ended: _, health: _1, paused: _2, ...current }) => ({
+      await this.updateMachine(name, ({ ended: _, health: _1, paused: _2, most: _3, ...current }) => ({
         ...current,
         process,
         holder: sandbox.holder,
@@ -376,6 +379,7 @@ export class Engine {
       process: started.process,
       holder: sandbox.holder,
       ...(started.accel === undefined ? {} : { accel: started.accel }),
+      ...(started.most === undefined ? {} : { most: started.most }),
     }));
     this.options.happened(name, { type: 'started' });
   }
@@ -391,6 +395,20 @@ export class Engine {
         forward,
         dial: () => this.options.dial(address, forward.guestPort),
       })),
+    );
+  }
+
+  private adjust(machine: Machine, { signal, emit }: ActionContext): Promise<void> {
+    return this.supervisor.inTurn(machine.name, () =>
+      adjustMachine(machine, {
+        signal,
+        provider: this.options.providers[machine.kind],
+        record: () => recordOf(this.state, machine.name),
+        context: () => this.context(machine.name),
+        update: (change) => this.updateMachine(machine.name, change),
+        notice: (text) => emit({ type: 'notice', machine: machine.name, text }),
+        happened: (event) => this.options.happened(machine.name, event),
+      }),
     );
   }
 

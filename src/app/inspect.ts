@@ -9,6 +9,7 @@ import {
   type Healthcheck,
   type Isolation,
   isolationOf,
+  type Machine,
   type MachineKind,
   type NetworkMode,
   type Restart,
@@ -59,7 +60,7 @@ export interface MachineDetails {
   readonly shares: readonly Share[];
   readonly volumes: readonly (VolumeUse & { readonly host: string })[];
   readonly disks: readonly DiskDetails[];
-  readonly limits: { readonly memoryBytes: number; readonly cpus: number; readonly pids?: number };
+  readonly limits: Pick<Machine, 'memoryBytes' | 'cpus'> & Partial<Pick<Machine, 'pids' | 'cpuShares' | 'io'>>;
   readonly isolation?: Isolation;
   readonly accel?: MachineState['accel'];
   readonly dependsOn: readonly Dependency[];
@@ -173,7 +174,13 @@ function describe(
     shares: spec.shares,
     volumes: (spec.volumes ?? []).map((use) => ({ host: paths.volumeDir(use.name), ...use })),
     disks: spec.disks.map((disk) => diskDetails(spec.kind, folder, disk)),
-    limits: defined({ memoryBytes: spec.memoryBytes, cpus: spec.cpus, pids: isContainer ? spec.pids : undefined }),
+    limits: defined({
+      memoryBytes: spec.memoryBytes,
+      cpus: spec.cpus,
+      pids: isContainer ? spec.pids : undefined,
+      cpuShares: spec.cpuShares,
+      io: spec.io,
+    }),
     isolation: isContainer ? isolationOf(spec) : undefined,
     accel: record.accel,
     dependsOn: spec.dependsOn,

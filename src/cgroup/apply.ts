@@ -11,6 +11,8 @@ export interface MissingLimit {
   /** `linux.resources.memory.limit` */
   readonly field: string;
   readonly reason: string;
+  /** What the kernel answered; absent: there was nothing to ask. */
+  readonly errno?: string;
 }
 
 /** What becomes of a limit that cannot be set: thrown, or collected. */
@@ -36,7 +38,9 @@ export function applySettings(
   };
   const fail = (setting: Write, error: unknown) => {
     const failure = explain(setting, folderOf(setting.controller), error, files);
-    onMissing({ controller: setting.controller, field: setting.field, reason: failure.reason }, failure.details, error);
+    const errno = errnoOf(error);
+    const missing = { controller: setting.controller, field: setting.field, reason: failure.reason };
+    onMissing(errno === undefined ? missing : { ...missing, errno }, failure.details, error);
   };
   const attempt = (setting: Write, failed: (error: unknown) => void) => {
     try {

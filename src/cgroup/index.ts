@@ -1,4 +1,5 @@
 export type { MissingLimit } from './apply.ts';
+export { type ChangedLimits, changeLimits } from './change.ts';
 export {
   type AppliedCgroup,
   type CgroupOptions,

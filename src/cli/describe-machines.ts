@@ -23,6 +23,19 @@ Example, after web: has become front: in the Tsfile:
   tsv rename web front
   tsv up`;
 
+const bringHelp = {
+  up: `
+A running machine gets new limits (memory, cpus, pids, cpu_shares, io) as it runs, where it can; what else changed of it
+restarts it, and another box or image makes it anew. 'tsv plan' says which before.
+
+Examples:
+  tsv up
+  tsv up web db --timeout 2m`,
+  reload: `
+Examples:
+  tsv reload web`,
+} as const;
+
 /** What changes machines. */
 export function describeMachines({ program, only, when, define, names, json, parallel }: Describe): void {
   program.commandsGroup('Machines:');
@@ -40,7 +53,8 @@ export function describeMachines({ program, only, when, define, names, json, par
       .option('--timeout <duration>', 'fail when what is waited for takes longer in all, such as 2m', duration)
       .addOption(parallel)
       .addOption(json)
-      .option('-q, --quiet', 'print errors only');
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', bringHelp[name]);
   }
   when('wait', () =>
     define(

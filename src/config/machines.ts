@@ -4,6 +4,7 @@ import { readDisks } from './disks.ts';
 import { readImage } from './images.ts';
 import { isolationKeys, readIsolation } from './isolation.ts';
 import { readHealthcheck, readLifecycle } from './lifecycle.ts';
+import { readLimits } from './limits.ts';
 import { readShares } from './mounts.ts';
 import { defaultNetwork } from './networks.ts';
 import {
@@ -126,6 +127,7 @@ export function readMachine(
       memoryBytes: memory?.value ?? parseSize(builtIn.memory.default) ?? 0,
       cpus: cpus?.value ?? builtIn.cpus.default,
       pids: numberOf(either('pids'))?.value ?? builtIn.pids.default,
+      ...(kind === 'vm' ? {} : readLimits(node, report)),
       ...(entrypoint === undefined ? {} : { entrypoint }),
       ...(command === undefined ? {} : { command }),
       env,
@@ -173,6 +175,8 @@ const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, mess
     ['command', '`command` is for containers; a VM runs the system of its box', 'start services in `provision`'],
     ['entrypoint', '`entrypoint` is for containers', 'remove it'],
     ['pids', '`pids` is for containers', 'remove it'],
+    ['cpu_shares', '`cpu_shares` is for containers', 'remove it'],
+    ['io', '`io` is for containers', 'remove it'],
     ...isolationKeys.map((key) => [key, `\`${key}\` is only for containers`, 'remove it'] as const),
   ],
   container: [['accel', '`accel` is for VMs', 'remove it']],

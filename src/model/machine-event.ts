@@ -13,6 +13,8 @@ export type MachineHappening =
   /** It is the machine that was called so. */
   | { readonly type: 'renamed'; readonly from: string }
   | { readonly type: 'provisioned'; readonly step: string }
+  /** Limits of a machine that ran on: those of the Tsfile, by their keys there. */
+  | { readonly type: 'adjusted'; readonly limits: readonly string[] }
   /** It ended without having been asked to. */
   | { readonly type: 'ended'; readonly ending: Ending }
   /** Its restart policy starts it again after this pause; the `attempt`th time in a row. */

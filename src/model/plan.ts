@@ -18,6 +18,8 @@ export type Action =
   | { readonly do: 'store.gc' | 'store.verify' }
   | { readonly do: 'machine.create'; readonly machine: string }
   | { readonly do: 'machine.start'; readonly machine: string }
+  /** Limits of a machine that runs on. */
+  | { readonly do: 'machine.adjust'; readonly machine: string }
   | { readonly do: 'machine.wait'; readonly machine: string }
   | { readonly do: 'machine.provision'; readonly machine: string; readonly step: string }
   | { readonly do: 'machine.healthy'; readonly machine: string }

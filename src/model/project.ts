@@ -54,6 +54,10 @@ export interface Machine {
   readonly cpus: number;
   /** Containers only: most processes at once. */
   readonly pids: number;
+  /** Containers only: weight among the project's containers where there is not CPU time for all; absent: {@link usualShares}. */
+  readonly cpuShares?: number;
+  /** Containers only: absent: no limits. */
+  readonly io?: IoLimits;
   /** Containers only: what comes before `command`; it replaces the image's, and with it the image's command. */
   readonly entrypoint?: readonly string[];
   /** Containers only: PID 1's argv. Absent here and in the image: a small init that reaps. */
@@ -83,6 +87,17 @@ export interface Machine {
   readonly accel: 'auto' | 'kvm' | 'tcg';
   /** Containers only: read it with {@link isolationOf}. */
   readonly isolation?: Isolation;
+}
+
+/** `cpuShares` of a container that names none. */
+export const usualShares = 1024;
+
+/** How much of the disks with the project and the boxes a container reads and writes at most; absent: any amount. */
+export interface IoLimits {
+  readonly readBytesPerSecond?: number;
+  readonly writeBytesPerSecond?: number;
+  readonly readsPerSecond?: number;
+  readonly writesPerSecond?: number;
 }
 
 export interface ImageUse {

@@ -1,7 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
-import type { Ending, MachineAddress, Observed, ProcessRef } from './state.ts';
+import type { Ending, MachineAddress, Observed, ProcessRef, RunLimits } from './state.ts';
 
 /** Everything a provider needs to know about one machine. */
 export interface MachineContext {
@@ -49,6 +49,8 @@ export interface BoxRef {
 export interface StartResult {
   readonly process: ProcessRef;
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
+  /** VMs: see `MachineState.most`. */
+  readonly most?: RunLimits;
 }
 
 /** Something the host lacks or has, and the command that mends it. */
@@ -94,7 +96,7 @@ export interface Provider {
    * that it can be started again.
    */
   ending(context: MachineContext): Promise<Ending>;
-  /** Called once for a machine that runs when a new agent takes over: ends what the commands of the old one left. */
+  /** Called once for a machine that runs when a new agent takes over: ends what the old one's commands left, finishes its deeds. */
   adopt?(context: MachineContext): void;
   /**
    * The console of a machine that runs, from now on and both ways; several may have it at once. A signal ends the session,
@@ -105,6 +107,12 @@ export interface Provider {
   signal(context: MachineContext, signal: number): void;
   /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */
   stop(context: MachineContext, options: { force: boolean; timeoutMs?: number }): Promise<void>;
+  /**
+   * Gives a machine that runs the limits of `wanted`, of which a plan has found that they can change live; `context.machine` has
+   * those that it has. Already so: success. @throws TSV_CGROUP, and what `connect` throws: the machine then counts as one
+   * with its old limits, and as far as it can be, is one
+   */
+  adjust(context: MachineContext, wanted: Machine, signal: AbortSignal, notice: (text: string) => void): Promise<void>;
   /**
    * Stops all that runs in a machine, which does not notice, or lets it go on. Already so: success. What `stop` and `destroy`
    * end may be paused. @throws TSV_UNSUPPORTED where this host cannot do it

@@ -81,6 +81,8 @@ export interface MachineState {
   readonly health?: Health;
   /** All its processes are frozen; of a VM: its CPUs are stopped. */
   readonly paused?: boolean;
+  /** VMs: what this run can have without another start; absent: what it has is all that it can have. */
+  readonly most?: RunLimits;
   /** VMs: what it runs on and why, e.g. `{accel: 'tcg', reason: '/dev/kvm: …'}`. */
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
@@ -89,6 +91,13 @@ export interface MachineState {
   readonly movingFrom?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
   readonly provider: Readonly<Record<string, unknown>>;
+}
+
+export interface RunLimits {
+  /** What its memory began with. */
+  readonly memoryBytes: number;
+  /** Places for virtual CPUs, taken or not. */
+  readonly cpus: number;
 }
 
 /** How a machine's last run ended. */

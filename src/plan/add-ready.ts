@@ -25,6 +25,8 @@ export function addReady(
   options: {
     /** The node that starts it in this plan. */
     readonly start?: number;
+    /** The node that adjusts its limits: steps get the new ones, nothing else waits for them. */
+    readonly adjust?: number;
     readonly waitCause: string | undefined;
     /** What else the wait comes after: former owners of ports that it opens. */
     readonly waitAfter?: readonly number[];
@@ -41,7 +43,7 @@ export function addReady(
   }
   for (const step of options.steps) {
     const first = options.start === undefined && step === options.steps[0];
-    const after = first ? [last, ...gatesOf(machine, ready)] : [last];
+    const after = first ? [last, options.adjust, ...gatesOf(machine, ready)] : [last];
     last = plan.add({ do: 'machine.provision', machine: name, step: step.name }, step.cause, after);
   }
   const touched = options.start !== undefined ? 'started' : options.steps.length > 0 ? 'provisioned' : undefined;

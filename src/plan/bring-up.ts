@@ -4,7 +4,7 @@ import type { Machine, Network, Project } from '../model/project.ts';
 import type { MachineState, Observation } from '../model/state.ts';
 import { addReady, gatesOf, type Ready } from './add-ready.ts';
 import { PlanBuilder } from './builder.ts';
-import { claimsOf, type Fate, fateOf, whyNetworkChanged } from './changes.ts';
+import { claimsOf, type Fate, fateOf, isStarted, whyNetworkChanged } from './changes.ts';
 import { refuseSmallerDisks } from './disks.ts';
 import { followUp } from './follow-up.ts';
 import type { ProvisionMode } from './provisioning.ts';
@@ -175,7 +175,7 @@ function destroyAction(name: string, { records, machines }: Situation): Action {
 function addNetworks(plan: PlanBuilder, situation: Situation, gone: Gone): ReadonlyMap<string, number> {
   const { observation, fates, machines, records } = situation;
   const ids = new Map<string, number>();
-  const starting = machines.filter(({ name }) => fates.get(name)?.do !== 'keep');
+  const starting = machines.filter(({ name }) => isStarted(fates.get(name)));
   const sandboxCause = whySandbox(observation);
   if (sandboxCause !== undefined && (observation.sandboxAlive || starting.length > 0)) {
     ids.set('', plan.add({ do: 'sandbox.ensure' }, sandboxCause));
@@ -247,8 +247,9 @@ function addMachines(
     const created = anew
       ? plan.add({ do: 'machine.create', machine: name }, fate.cause, [boxes.get(boxKey(machine)), ...ground])
       : undefined;
+    const adjust = fate.do === 'adjust' ? plan.add({ do: 'machine.adjust', machine: name }, fate.cause) : undefined;
     const start =
-      fate.do === 'keep'
+      fate.do === 'keep' || fate.do === 'adjust'
         ? undefined
         : plan.add({ do: 'machine.start', machine: name }, fate.cause, [
             created,
@@ -257,6 +258,7 @@ function addMachines(
           ]);
     addReady(plan, ready, machine, {
       ...(start === undefined ? {} : { start }),
+      ...(adjust === undefined ? {} : { adjust }),
       waitAfter: formerly,
       ...followUp(machine, situation, { starts: start !== undefined, record: anew ? undefined : record }),
     });

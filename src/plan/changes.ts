@@ -9,6 +9,8 @@ export type Fate =
   | { readonly do: 'recreate'; readonly cause: string }
   | { readonly do: 'restart'; readonly cause: string }
   | { readonly do: 'start'; readonly cause: string }
+  /** It runs on, and what has changed is changed in place. */
+  | { readonly do: 'adjust'; readonly cause: string }
   | { readonly do: 'keep' };
 
 /**
@@ -36,11 +38,18 @@ export function fateOf(
       return rerun === undefined ? { do: 'keep' } : { do: 'start', cause: rerun };
     }
     case 'running': {
-      const restart = restartCause ?? whyRestart(record.spec, wanted);
-      return restart === undefined ? { do: 'keep' } : { do: 'restart', cause: restart };
+      if (restartCause !== undefined) return { do: 'restart', cause: restartCause };
+      const cause = whyRestart(record.spec, wanted);
+      if (cause === undefined) return { do: 'keep' };
+      const why = whyNotLive(record, wanted);
+      if (why === undefined) return { do: 'adjust', cause };
+      return { do: 'restart', cause: why === '' ? cause : `${cause}: ${why}` };
     }
   }
 }
+
+/** Whether a machine is started; one that is kept or adjusted runs on, or has completed. */
+export const isStarted = (fate: Fate | undefined): boolean => fate?.do !== 'keep' && fate?.do !== 'adjust';
 
 /** Why a stopped machine does not run. */
 export function whyStopped({ unexpectedly, ended }: Extract<Observed, { state: 'stopped' }>): string {
@@ -68,11 +77,13 @@ function lostDisk(disk: Disk, after: readonly Disk[]): string | undefined {
   return same.sizeBytes < disk.sizeBytes ? `disk ${disk.name} shrunk` : undefined;
 }
 
-/** What a running machine takes over only at its next start, with the word that the plan shows for it. */
+/** What a machine is started with, with the word that the plan shows for it. Of these, limits may also change as it runs. */
 const fixedAtStart: readonly (readonly [keyof Machine, string])[] = [
   ['memoryBytes', 'memory'],
   ['cpus', 'cpus'],
   ['pids', 'pids'],
+  ['cpuShares', 'cpu_shares'],
+  ['io', 'io'],
   ['accel', 'accel'],
   ['hostname', 'hostname'],
   ['entrypoint', 'entrypoint'],
@@ -101,19 +112,56 @@ const isolationWords: Readonly<Record<keyof Isolation, string>> = {
   workdir: 'workdir',
 };
 
-/** Why a running machine has to be stopped and started, e.g. `memory, cpus changed`; undefined when it need not. */
-export function whyRestart(before: Machine, after: Machine): string | undefined {
-  const isContainer = after.kind === 'container';
-  const changed = fixedAtStart
-    .filter(([key]) => !sameJson(before[key], after[key]) && !(isContainer && key === 'disks'))
+const changedWords = (before: Machine, after: Machine): readonly string[] =>
+  fixedAtStart
+    .filter(([key]) => !sameJson(before[key], after[key]) && !(after.kind === 'container' && key === 'disks'))
     .map(([, word]) => word);
-  const all = [...changed, ...(isContainer ? changedIsolation(before, after) : [])];
+
+/** Why a machine has to be stopped and started, e.g. `memory, env changed`; undefined when it need not. */
+export function whyRestart(before: Machine, after: Machine): string | undefined {
+  const all = [...changedWords(before, after), ...(after.kind === 'container' ? changedIsolation(before, after) : [])];
   const causes = [...(all.length === 0 ? [] : [`${all.join(', ')} changed`]), ...containerDisks(before, after)];
   return causes.length === 0 ? undefined : causes.join(', ');
 }
 
 const containerDisks = (before: Machine, after: Machine): string[] =>
   after.kind === 'container' ? diskChanges(before.disks, after.disks) : [];
+
+/**
+ * Why limits cannot change as the machine runs, for people; '' where a plan has nothing to add; undefined: they can.
+ * The guest of a virtual machine gives memory back and takes it again, of that which it began with; it gets more CPUs.
+ */
+function whyNotLive({ spec, most }: MachineState, wanted: Machine): string | undefined {
+  if (whyRestart(withLimits(spec, wanted), wanted) !== undefined) return '';
+  if (wanted.kind === 'container') return undefined;
+  if (most === undefined) return '';
+  const reasons = [
+    ...(wanted.memoryBytes > most.memoryBytes ? [`it was started with ${most.memoryBytes / 2 ** 20}M`] : []),
+    ...(wanted.cpus > most.cpus ? [`it was started with room for ${most.cpus} CPUs`] : []),
+    ...(wanted.cpus < spec.cpus ? ['a running system gives no CPU back'] : []),
+  ];
+  return reasons.length === 0 ? undefined : reasons.join(', ');
+}
+
+/** `before` with the limits of `after`: what a machine can take over while it runs. */
+export function withLimits(before: Machine, after: Machine): Machine {
+  const { memoryBytes, cpus, pids, cpuShares, io } = after;
+  const { cpuShares: _, io: had, ...rest } = before;
+  // Whether there are any is decided at the start: the container has a cgroup for them or has not.
+  const taken = had === undefined || io === undefined ? had : io;
+  return {
+    ...rest,
+    memoryBytes,
+    cpus,
+    pids,
+    ...(cpuShares === undefined ? {} : { cpuShares }),
+    ...(taken === undefined ? {} : { io: taken }),
+  };
+}
+
+/** Limits that differ, by their keys in the Tsfile. */
+export const changedLimits = (before: Machine, after: Machine): readonly string[] =>
+  changedWords(before, withLimits(before, after));
 
 function changedIsolation(before: Machine, after: Machine): string[] {
   const [old, wanted] = [isolationOf(before), isolationOf(after)];

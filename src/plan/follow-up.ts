@@ -3,7 +3,7 @@ import type { Dependency, Machine } from '../model/project.ts';
 import type { MachineState } from '../model/state.ts';
 import type { addReady, NeededBy } from './add-ready.ts';
 import type { Situation } from './bring-up.ts';
-import { forwardsChanged } from './changes.ts';
+import { forwardsChanged, isStarted } from './changes.ts';
 import { dueSteps } from './provisioning.ts';
 
 /** What comes after a machine's start, or is left to do on one that runs. */
@@ -39,7 +39,7 @@ const dependentsOf = (name: string, machines: readonly Machine[]) =>
 
 /** Who starts in this plan and needs this one first: the first of them for each condition. */
 function neededByOf(name: string, { machines, fates }: Situation): NeededBy {
-  const starting = machines.filter((other) => fates.get(other.name)?.do !== 'keep');
+  const starting = machines.filter((other) => isStarted(fates.get(other.name)));
   const needers = dependentsOf(name, starting).toReversed();
   return Object.fromEntries(needers.map((other) => [other.condition, other.name]));
 }

@@ -40,6 +40,7 @@ export function printAction(action: Action): string {
       return `${action.do} ${action.machine} ${action.step}`;
     case 'machine.create':
     case 'machine.start':
+    case 'machine.adjust':
     case 'machine.wait':
     case 'machine.healthy':
     case 'machine.completed':
@@ -90,6 +91,8 @@ export function describeAction(action: Action): string {
       return `create ${action.machine}`;
     case 'machine.start':
       return `start ${action.machine}`;
+    case 'machine.adjust':
+      return `adjust ${action.machine}`;
     case 'machine.wait':
       return `wait for ${action.machine}`;
     case 'machine.provision':

@@ -8,6 +8,7 @@ import type {
   Forward,
   Healthcheck,
   ImageUse,
+  IoLimits,
   Isolation,
   Machine,
   Network,
@@ -25,6 +26,7 @@ import type {
   MachineState,
   NetworkState,
   ProcessRef,
+  RunLimits,
   SandboxState,
   State,
   VolumeState,
@@ -110,6 +112,16 @@ const machine = object<Machine>(
   },
   {
     image: object<ImageUse>({}, { digest }),
+    cpuShares: wholeFrom(2),
+    io: object<IoLimits>(
+      {},
+      {
+        readBytesPerSecond: wholeFrom(1),
+        writeBytesPerSecond: wholeFrom(1),
+        readsPerSecond: wholeFrom(1),
+        writesPerSecond: wholeFrom(1),
+      },
+    ),
     entrypoint: list(text),
     command: list(text),
     volumes: list(object<VolumeUse>({ name: volume, guest: path, readonly: bool }, {})),
@@ -164,6 +176,7 @@ const machineState = object<MachineState>(
     health,
     paused: bool,
     movingFrom: name,
+    most: object<RunLimits>({ memoryBytes: number, cpus: number }, {}),
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },
 );

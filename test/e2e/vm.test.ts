@@ -1,4 +1,5 @@
 import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { get, killNow, type Running, start, tsvProgram } from '../support/cli.ts';
@@ -218,6 +219,31 @@ describe('a virtual machine beside a container', () => {
     expect(usage?.memoryBytes).toBeGreaterThan(32 << 20);
     const [init] = await values('top vm --json');
     expect(init).toMatchObject({ pid: 1, user: 'root', command: expect.stringMatching(/init|systemd/) });
+  });
+
+  test('gets CPUs and gives memory back as it runs; more memory than it began with is another start', async () => {
+    const pid = project().machinePid('vm');
+    const inside = async (line: string): Promise<number> =>
+      Number((await project().ok(['exec', 'vm', '--', 'sh', '-c', line])).stdout);
+    const available = 'sed -n "s/^MemAvailable: *//p" /proc/meminfo | cut -d" " -f1';
+    const before = await inside(available);
+    project().edit((text) => text.replace('memory: 384M', 'memory: 385M'));
+    expect((await project().tsv('plan')).stdout).toMatch(
+      /~ vm +stop, start .*memory changed: it was started with 384M/,
+    );
+    const cpus = Math.min(2, availableParallelism());
+    project().edit((text) => text.replace('memory: 385M', `memory: 256M\n    cpus: ${cpus}`));
+    expect((await project().tsv('plan')).stdout).toMatch(/~ vm +adjust .*memory(, cpus)? changed \(live\)/);
+    expect((await project().ok('up', { timeoutMs: 90_000 })).stderr).not.toContain('still has');
+    expect(project().machinePid('vm')).toBe(pid);
+    expect(await inside('nproc')).toBe(cpus);
+    expect(before - (await inside(available))).toBeGreaterThan(64 << 10);
+    expect((await project().tsv('plan')).stdout).not.toMatch(/adjust|stop/);
+    const { stdout } = await project().ok('inspect vm --format .limits');
+    expect(JSON.parse(stdout)).toEqual({ memoryBytes: 256 << 20, cpus });
+    project().edit((text) => text.replace('memory: 256M', 'memory: 384M'));
+    await project().ok('up', { timeoutMs: 90_000 });
+    expect(before - (await inside(available))).toBeLessThan(64 << 10);
   });
 
   test('survives the death of the agent', async () => {

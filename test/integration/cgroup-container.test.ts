@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   cgroupProcesses,
+  changeLimits,
   freeze,
   isFrozen,
   killCgroup,
@@ -37,6 +38,39 @@ describe.each<Kind>(['v1', 'v2'])('a container in %s', (kind) => {
     expect(cgroupProcesses(created.cgroup).length).toBeLessThanOrEqual(3);
     await killCgroup(created.cgroup, 9);
     expect(cgroupProcesses(created.cgroup)).toEqual([]);
+  });
+
+  test('gets other limits as it runs, and keeps those that it has where one is below what it uses', async (context) => {
+    need(context, kind, 'memory', 'pids');
+    const folder = mkdtempSync('/var/tmp/limits-'); // on a disk: what is in /tmp may itself be memory
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const of = (MiB: number, pids: number) => ({ memory: { limit: MiB << 20 }, pids: { limit: pids } });
+    const created = create(kind, of(64, 50));
+    const { cgroup } = created;
+    const limits = () => [
+      Number(read(cgroup, kind === 'v1' ? 'memory.limit_in_bytes' : 'memory.max')) >> 20,
+      Number(read(cgroup, 'pids.max')),
+    ];
+    const used = () => Number(read(cgroup, kind === 'v1' ? 'memory.usage_in_bytes' : 'memory.current')) >> 20;
+    const holder = await run(
+      created,
+      `head -c 40000000 /dev/zero >${folder}/file; sync ${folder}/file; x=$(head -c 8000000 /dev/zero | tr "\\0" x); echo ready; kill -STOP $$`,
+    );
+    await holder.prints('ready');
+    expect(used(), 'with the file').toBeGreaterThan(40);
+
+    expect(changeLimits(cgroup, of(64, 50), of(32, 40))).toEqual({ missing: [] });
+    expect(limits(), 'the file can be dropped').toEqual([32, 40]);
+    expect(changeLimits(cgroup, of(32, 40), of(128, 60))).toEqual({ missing: [] });
+    expect(limits()).toEqual([128, 60]);
+    if (!/^SwapTotal: +0 kB$/m.test(readFileSync('/proc/meminfo', 'utf8'))) context.skip('this host swaps');
+    expect(changeLimits(cgroup, of(128, 60), of(4, 30))).toMatchObject({
+      missing: [],
+      refused: { controller: 'memory', errno: 'EBUSY' },
+    });
+    expect(limits()).toEqual([128, 60]);
+    expect(oomKills(cgroup)).toBe(0);
+    expect(cgroupProcesses(cgroup)).toContain(holder.pid);
   });
 
   test('opens the devices that it may and no others, also after an update', async (context) => {

@@ -20,6 +20,8 @@ export function eventWords(event: MachineHappening): string {
       return `provisioned ${event.step}`;
     case 'renamed':
       return `renamed, was ${event.from}`;
+    case 'adjusted':
+      return `has new limits: ${event.limits.join(', ')}`;
     case 'ended':
       return endingWords(event.ending);
     case 'restarting':

@@ -67,9 +67,10 @@ function linesOf(nodes: readonly PlanNode[]): Line[] {
   for (const { action, cause } of nodes) {
     if (starts && followsStart(action)) continue;
     const todo = harmless(wordsOf(action).todo);
+    const why = action.do === 'machine.adjust' ? `${cause} (live)` : cause;
     const last = lines.at(-1);
-    if (last?.cause === cause) last.todo.push(todo);
-    else lines.push({ todo: [todo], cause });
+    if (last?.cause === why) last.todo.push(todo);
+    else lines.push({ todo: [todo], cause: why });
   }
   return lines;
 }
@@ -96,7 +97,7 @@ export function planCounts(plan: Plan): string {
   }
   const number = (what: string): number => amounts.get(what) ?? 0;
   const some = (amount: number, text: string): string[] => (amount === 0 ? [] : [text]);
-  const machines = ['recreate', 'create', 'restart', 'start', 'stop', 'destroy', 'check'].flatMap((what) =>
+  const machines = ['recreate', 'create', 'restart', 'start', 'adjust', 'stop', 'destroy', 'check'].flatMap((what) =>
     some(number(what), `${number(what)} to ${what}`),
   );
   const counted = (what: Action['do'], one: string, rest: string): string[] =>
@@ -125,6 +126,7 @@ function machineChange(actions: ReadonlySet<Action['do']>): string | undefined {
   if (actions.has('machine.destroy')) return 'destroy';
   if (actions.has('machine.start')) return actions.has('machine.stop') ? 'restart' : 'start';
   if (actions.has('machine.stop')) return 'stop';
+  if (actions.has('machine.adjust')) return 'adjust';
   const waits = (['machine.wait', 'machine.healthy', 'machine.completed'] as const).some((wait) => actions.has(wait));
   return waits ? 'check' : undefined;
 }

@@ -65,6 +65,8 @@ export function wordsOf(action: Action): Words {
       return words(action.machine, 'create', 'creating', 'created', 'created');
     case 'machine.start':
       return words(action.machine, 'start', 'starting', 'started', 'started');
+    case 'machine.adjust':
+      return words(action.machine, 'adjust', 'adjusting', 'adjusted', 'running');
     case 'machine.wait':
       return words(action.machine, 'wait until reachable', 'waiting until reachable', 'reachable', 'ready');
     case 'machine.provision':

@@ -193,11 +193,17 @@ describe('kinds', () => {
   });
 
   test('what is not there for a kind is said plainly', async () => {
-    expect(await said('  a: { image: d, accel: kvm }\n  b: { box: d, share: [], command: x, pids: 5 }\n')).toEqual([
+    expect(
+      await said(
+        '  a: { image: d, accel: kvm }\n  b: { box: d, share: [], command: x, pids: 5, cpu_shares: 5, io: { read_bps: 1 } }\n',
+      ),
+    ).toEqual([
       '`accel` is for VMs',
       'sharing folders with a VM is not supported yet',
       '`command` is for containers; a VM runs the system of its box',
       '`pids` is for containers',
+      '`cpu_shares` is for containers',
+      '`io` is for containers',
     ]);
   });
 

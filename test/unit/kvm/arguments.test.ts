@@ -9,6 +9,7 @@ const spec: QemuSpec = {
   uuid: '11111111-2222-4333-8444-555555555555',
   accel: 'tcg',
   cpus: 2,
+  mostCpus: 4,
   memoryBytes: 768 * 1024 * 1024,
   boot: { kernel: '/store/kernel', initrd: '/store/initrd', cmdline: 'root=/dev/vda rw console=ttyS0' },
   disks: [
@@ -51,7 +52,7 @@ describe('the QEMU command line', () => {
         "-machine q35,usb=off,vmport=off,hpet=off,dump-guest-core=off",
         "-accel tcg,thread=multi",
         "-cpu max",
-        "-smp 2",
+        "-smp cpus=2,maxcpus=4",
         "-m 768M",
         "-uuid 11111111-2222-4333-8444-555555555555",
         "-kernel /store/kernel",
@@ -72,6 +73,7 @@ describe('the QEMU command line', () => {
         "-chardev socket,id=qmp,path=/run/tsv/db/qmp.sock,server=on,wait=off",
         "-mon chardev=qmp,mode=control",
         "-smbios type=11,path=/p/.ts-vm/machines/db/credentials/tmpfiles.extra",
+        "-device virtio-balloon-pci,id=balloon,deflate-on-oom=on,free-page-reporting=on",
       ]
     `);
   });

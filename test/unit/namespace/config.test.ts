@@ -47,6 +47,7 @@ function config(
     user: root,
     seccomp: undefined,
     devices: [],
+    limitedDisks: [],
     ...host,
   });
 }
@@ -92,13 +93,33 @@ describe('the configuration of a container', () => {
       },
       linux: {
         cgroupsPath: 'tsv/id/web-1',
-        resources: { memory: { limit: 1 << 28 }, cpu: { quota: 50_000, period: 100_000 }, pids: { limit: 100 } },
+        resources: {
+          memory: { limit: 1 << 28 },
+          cpu: { shares: 1024, quota: 50_000, period: 100_000 },
+          pids: { limit: 100 },
+        },
       },
     });
     expect(made.process?.env).toEqual(expect.arrayContaining(['HOME=/home/x', 'COLOUR=blue', 'container=tsv']));
     expect(
       config({}, { env: { HOME: '/x', PATH: '/y' } }).process?.env?.filter((entry) => /^(HOME|PATH)=/.test(entry)),
     ).toEqual(['PATH=/y', 'HOME=/x']);
+  });
+
+  test('limits what is read and written of each disk; what is not named is lifted', () => {
+    const limitedDisks = [{ major: 254, minor: 0 }];
+    expect(
+      config({}, { cpuShares: 512, io: { readBytesPerSecond: 4096 } }, { limitedDisks }).linux?.resources,
+    ).toMatchObject({
+      cpu: { shares: 512 },
+      blockIO: {
+        throttleReadBpsDevice: [{ major: 254, minor: 0, rate: 4096 }],
+        throttleWriteBpsDevice: [{ major: 254, minor: 0, rate: 0 }],
+        throttleReadIOPSDevice: [{ major: 254, minor: 0, rate: 0 }],
+        throttleWriteIOPSDevice: [{ major: 254, minor: 0, rate: 0 }],
+      },
+    });
+    expect(config().linux?.resources).not.toHaveProperty('blockIO');
   });
 
   test('never asks for less CPU time than the kernel takes', () => {

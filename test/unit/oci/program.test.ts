@@ -64,6 +64,7 @@ function tsfileConfig(change: Partial<Machine> = {}): OciConfig {
     user: { uid: 0, gid: 0, groups: [], home: '/root' },
     seccomp: undefined,
     devices: [],
+    disks: [],
   });
 }
 

@@ -33,6 +33,8 @@ function randomProject({ below, chance }: Random): Project {
         : { volumes: volumes.map((volume) => ({ name: volume, guest: '/v', readonly: false })) }),
       box: chance(0.9) ? 'debian-12' : 'debian-13',
       memoryBytes: 1 + below(2),
+      cpus: 1 + below(2),
+      ...(make === container && chance(0.3) ? { io: { readsPerSecond: 1 + below(2) } } : {}),
       networks: chance(0.5) ? [{ network: 'backend' }] : [{ network: 'default' }, { network: 'backend' }],
       forwards: chance(0.7)
         ? []

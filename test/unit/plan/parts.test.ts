@@ -34,6 +34,7 @@ describe('an action in words', () => {
     [{ do: 'box.ensure', box: 'b', kind: 'vm' }, 'box.ensure b vm', 'get box b (vm)'],
     [{ do: 'machine.create', machine: 'm' }, 'machine.create m', 'create m'],
     [{ do: 'machine.start', machine: 'm' }, 'machine.start m', 'start m'],
+    [{ do: 'machine.adjust', machine: 'm' }, 'machine.adjust m', 'adjust m'],
     [{ do: 'machine.wait', machine: 'm' }, 'machine.wait m', 'wait for m'],
     [{ do: 'machine.provision', machine: 'm', step: 's' }, 'machine.provision m s', 'provision m: s'],
     [{ do: 'machine.healthy', machine: 'm' }, 'machine.healthy m', 'check health of m'],

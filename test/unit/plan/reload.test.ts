@@ -41,7 +41,14 @@ describe('tsv reload', () => {
     `);
   });
 
-  test('a machine whose memory changed is restarted once', () => {
+  test('a machine whose memory changed is restarted once, a container too', () => {
+    expect(reload(edit(loadBalancer(), { 'web-1': { memoryBytes: 1 } }), afterUp(loadBalancer()), ['web-1'])).toBe(text`
+      [1]  machine.stop web-1  (reload)
+      [2]  network.ensure backend  (reload)
+      [3] <- 1,2  machine.start web-1  (reload)
+      [4] <- 3  machine.wait web-1  (started)
+      [5] <- 4  machine.healthy web-1  (started)
+    `);
     expect(reload(edit(loadBalancer(), { db: { memoryBytes: 1 } }), afterUp(loadBalancer()), ['db'])).toBe(text`
       [1]  machine.stop db  (reload)
       [2]  network.ensure backend  (reload)

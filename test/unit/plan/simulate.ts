@@ -9,6 +9,7 @@ import type {
   State,
   VolumeState,
 } from '../../../src/model/state.ts';
+import { withLimits } from '../../../src/plan/changes.ts';
 import { afterUp, ended, process } from './fixtures.ts';
 
 /**
@@ -157,8 +158,18 @@ export class World {
         }
         this.#mustOwnPorts(action, spec);
         this.#mustHaveVolumes(action, spec);
-        machine.record = { ...machine.record, spec: { ...spec, provision: [] }, process, ready: false };
+        const most = spec.kind === 'vm' ? { most: { memoryBytes: spec.memoryBytes, cpus: 2 } } : {};
+        machine.record = { ...machine.record, ...most, spec: { ...spec, provision: [] }, process, ready: false };
         machine.observed = { state: 'running', process };
+        return;
+      }
+      case 'machine.adjust': {
+        const machine = this.#running(action);
+        const { spec, most = { memoryBytes: 0, cpus: 0 } } = machine.record;
+        const { memoryBytes, cpus, io } = this.#spec(action.machine);
+        if (spec.kind === 'container') this.#must(action, (io === undefined) === (spec.io === undefined));
+        else this.#must(action, memoryBytes <= most.memoryBytes && cpus <= most.cpus && cpus >= spec.cpus);
+        machine.record = { ...machine.record, spec: withLimits(spec, this.#spec(action.machine)) };
         return;
       }
       case 'machine.wait': {

@@ -17,6 +17,7 @@ import {
   text,
   withNetworks,
   withoutWeb3,
+  withRecord,
 } from './fixtures.ts';
 
 const renamed = {
@@ -116,12 +117,106 @@ describe('tsv up after the Tsfile was edited', () => {
     `);
   });
 
-  test('memory and cpus changed: the machine is restarted', () => {
+  test('memory, cpus or pids of a container changed, up or down: it is adjusted and runs on', () => {
     expect(up(edit(loadBalancer(), { 'web-1': { memoryBytes: GiB, cpus: 2 } }), afterUp(loadBalancer()))).toBe(text`
-      [1]  machine.stop web-1  (memory, cpus changed)
-      [2] <- 1  machine.start web-1  (memory, cpus changed)
-      [3] <- 2  machine.wait web-1  (started)
-      [4] <- 3  machine.healthy web-1  (started)
+      [1]  machine.adjust web-1  (memory, cpus changed)
+    `);
+    expect(
+      up(edit(loadBalancer(), { 'web-1': { memoryBytes: 1, cpus: 0.5, pids: 1 } }), afterUp(loadBalancer())),
+    ).toBe(text`
+      [1]  machine.adjust web-1  (memory, cpus, pids changed)
+    `);
+  });
+
+  test('shares of CPU time and rates of io changed: adjusted; io given or taken away: restarted', () => {
+    const io = { readBytesPerSecond: 1 };
+    const before = edit(loadBalancer(), { 'web-1': { io }, 'web-2': { io } });
+    const wanted = edit(before, {
+      'web-1': { cpuShares: 2, io: { writesPerSecond: 5 } },
+      'web-3': { cpuShares: 3, io },
+    });
+    expect(up(wanted, afterUp(before))).toBe(text`
+      [1]  machine.stop web-3  (cpu_shares, io changed)
+      [2]  machine.adjust web-1  (cpu_shares, io changed)
+      [3] <- 1  machine.start web-3  (cpu_shares, io changed)
+      [4] <- 3  machine.wait web-3  (started)
+      [5] <- 4  machine.healthy web-3  (started)
+    `);
+    expect(up(before, afterUp(wanted))).toContain('machine.start web-3  (cpu_shares, io changed)');
+  });
+
+  test('memory and cpus of a virtual machine changed within what it was started with: it is adjusted', () => {
+    const begun = withRecord(afterUp(single), 'db', { most: { memoryBytes: GiB, cpus: 4 } });
+    expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 4 } }), begun)).toBe(text`
+      [1]  machine.adjust db  (memory, cpus changed)
+    `);
+    expect(up(edit(single, { db: { memoryBytes: GiB / 4 } }), begun)).toBe(text`
+      [1]  machine.adjust db  (memory changed)
+    `);
+  });
+
+  test.each([
+    [{ memoryBytes: 2 * GiB }, 'memory changed: it was started with 1024M'],
+    [{ cpus: 8 }, 'cpus changed: it was started with room for 4 CPUs'],
+    [{ memoryBytes: GiB, cpus: 1 }, 'memory, cpus changed: a running system gives no CPU back'],
+    [{ memoryBytes: GiB, hostname: 'other' }, 'memory, hostname changed'],
+  ])('%j of a virtual machine is another start, and the plan says why', (change, cause) => {
+    const before = edit(single, { db: { cpus: 2 } });
+    const begun = withRecord(afterUp(before), 'db', { most: { memoryBytes: GiB, cpus: 4 } });
+    expect(up(edit(before, { db: change }), begun)).toBe(
+      [
+        `[1]  machine.stop db  (${cause})`,
+        '[2]  network.ensure default  (no machine runs on it)',
+        `[3] <- 1,2  machine.start db  (${cause})`,
+        '[4] <- 3  machine.wait db  (started)',
+      ].join('\n'),
+    );
+  });
+
+  test('memory or cpus changed of a virtual machine that can do neither as it runs: it is restarted', () => {
+    expect(up(edit(single, { db: { memoryBytes: GiB, cpus: 2 } }), afterUp(single))).toBe(text`
+      [1]  machine.stop db  (memory, cpus changed)
+      [2]  network.ensure default  (no machine runs on it)
+      [3] <- 1,2  machine.start db  (memory, cpus changed)
+      [4] <- 3  machine.wait db  (started)
+    `);
+  });
+
+  test('steps of a container come after its new limits; its forwards and those who start beside it wait for nothing', () => {
+    const wanted = edit(loadBalancer(), {
+      lb: {
+        memoryBytes: GiB,
+        forwards: [{ hostAddress: '127.0.0.1', hostPort: 9090, guestPort: 80 }],
+        provision: [step('haproxy', 'on-change', 'f2'), step('more')],
+      },
+      'web-1': { memoryBytes: GiB },
+    });
+    const late = container('late', {
+      networks: [{ network: 'backend' }],
+      dependsOn: [{ machine: 'web-1', condition: 'started' }],
+    });
+    expect(up({ ...wanted, machines: [...wanted.machines, late] }, afterUp(loadBalancer()))).toBe(text`
+      [1]  box.ensure debian-12 container  (needed by late)
+      [2]  machine.adjust web-1  (memory changed)
+      [3]  machine.adjust lb  (memory changed)
+      [4]  machine.wait lb  (forwards changed)
+      [5] <- 3,4  machine.provision lb haproxy  (changed)
+      [6] <- 5  machine.provision lb more  (not done)
+      [7] <- 1  machine.create late  (new)
+      [8] <- 7  machine.start late  (new)
+      [9] <- 8  machine.wait late  (started)
+    `);
+  });
+
+  test('memory of a container changed whose network changes, too: it is restarted for that', () => {
+    const wanted = edit(project([container('web')], [{ name: 'default', mode: 'isolated' }]), {
+      web: { memoryBytes: GiB },
+    });
+    expect(up(wanted, afterUp(project([container('web')])))).toBe(text`
+      [1]  machine.stop web  (network default changed)
+      [2] <- 1  network.ensure default  (mode changed)
+      [3] <- 2  machine.start web  (network default changed)
+      [4] <- 3  machine.wait web  (started)
     `);
   });
 

@@ -13,6 +13,7 @@ describe('what happened to a machine', () => {
   test.each<[MachineHappening, string]>([
     [{ type: 'created' }, 'created'],
     [{ type: 'unpaused' }, 'unpaused'],
+    [{ type: 'adjusted', limits: ['memory', 'cpus'] }, 'has new limits: memory, cpus'],
     [{ type: 'provisioned', step: 'nginx' }, 'provisioned nginx'],
     [{ type: 'renamed', from: 'web' }, 'renamed, was web'],
     [ended({ why: 'exited', code: 3 }), 'ended with 3'],

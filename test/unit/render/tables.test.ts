@@ -218,6 +218,20 @@ describe('a plan', () => {
 `);
   });
 
+  test('says what is changed while it runs', () => {
+    const change = planOf(
+      [{ do: 'machine.adjust', machine: 'web' }, 'memory changed'],
+      [{ do: 'machine.adjust', machine: 'lb' }, 'cpus changed'],
+      [{ do: 'machine.wait', machine: 'lb' }, 'forwards changed'],
+    );
+    expect(renderPlan(change, pipe)).toBe(`~ web  adjust                memory changed (live)
+~ lb   adjust                cpus changed (live)
+       wait until reachable  forwards changed
+
+2 to adjust
+`);
+  });
+
   test('may be empty', () => {
     expect(renderPlan(planOf(), pipe)).toBe('nothing to do\n');
     expect(planCounts(planOf())).toBe('nothing to do');

@@ -44,7 +44,7 @@ const machine: Machine = {
     { host: here, guest: '/srv/site', readonly: true },
     { host: thisFile, guest: '/etc/conf.d/site.conf', readonly: false },
   ],
-  disks: [],
+  limitedDisks: [],
   dependsOn: [],
   provision: [],
   bootTimeoutMs: 1,
@@ -64,7 +64,7 @@ function tsfileConfig(change: Partial<Machine> = {}): OciConfig {
     user: { uid: 0, gid: 0, groups: [], home: '/root' },
     seccomp: undefined,
     devices: [],
-    disks: [],
+    limitedDisks: [],
   });
 }
 

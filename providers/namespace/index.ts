@@ -48,6 +48,7 @@ import { Mutex } from '../../src/sys/mutex.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
+import { unfinished } from './disk-image.ts';
 import { diskPlaces, mountDisks } from './disks.ts';
 import { lookUpUser } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
@@ -396,6 +397,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       ];
       for (const name of [...names, ...(keepVolumes ? [] : ['volumes']), ...(keepDisks ? [] : [stateFiles.disks])])
         rmSync(join(context.dir, name), { recursive: true, force: true });
+      for (const { file } of diskPlaces(context)) rmSync(unfinished(file), { force: true });
     },
 
     async connect(context): Promise<Transport> {

@@ -31,6 +31,9 @@ export interface DiskImage {
 /** It grows, or was growing when something ended that. */
 const growing = (file: string): string => `${file}.growing`;
 
+/** It is being made, or was when something ended that: half a disk, which nobody takes for one. */
+export const unfinished = (file: string): string => `${file}.new`;
+
 /** Everything of an image, in the order in which it can be moved: what is half moved is not taken for something whole. */
 export const imageFiles = (file: string): readonly string[] => [growing(file), file];
 
@@ -39,7 +42,7 @@ export const imageFiles = (file: string): readonly string[] => [growing(file), f
  * @throws TSV_CONTAINER_START with the path, TSV_HOST_MISSING without mke2fs(8)
  */
 export async function makeImage({ file, words, sizeBytes, owner }: DiskImage): Promise<void> {
-  const made = `${file}.new`;
+  const made = unfinished(file);
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     rmSync(made, { force: true });

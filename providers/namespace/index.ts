@@ -49,6 +49,7 @@ import { isAlive } from '../../src/sys/process.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { configFiles, readConfig, writeConfig } from './bundle.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
+import { unfinished } from './disk-image.ts';
 import { deviceNumber, disksOf } from './disk-numbers.ts';
 import { diskPlaces, mountDisks } from './disks.ts';
 import { lookUpUser } from './inside.ts';
@@ -412,6 +413,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       ];
       for (const name of [...names, ...(keepVolumes ? [] : ['volumes']), ...(keepDisks ? [] : [stateFiles.disks])])
         rmSync(join(context.dir, name), { recursive: true, force: true });
+      for (const { file } of diskPlaces(context)) rmSync(unfinished(file), { force: true });
     },
 
     async connect(context): Promise<Transport> {

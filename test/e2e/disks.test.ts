@@ -76,7 +76,7 @@ test("a container's disks are refused for others than root, with what they can h
   for (const command of ['plan', 'up']) {
     const refused = await project.tsv(command);
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toMatch(/\[TSV_UNSUPPORTED\]\n {2}db: disks of a container need root: .*`share`/);
+    expect(refused.stderr).toMatch(/\[TSV_UNSUPPORTED\]\n {2}db: disks of a container need root: .*`volumes`/);
   }
   expect(existsSync(join(project.dir, '.ts-vm'))).toBe(false);
 });

@@ -273,8 +273,10 @@ describe('a disk that is kept', () => {
     expect(file).toBe(join(lab().folder, 'disks/keeps/data.img'));
     onTestFinished(() => lab().provider.destroy(first.context));
     await first.sh('echo kept >/data/file');
+    writeFileSync(`${file}.new`, 'the first half of a disk');
     await first.destroy();
     expect(existsSync(first.context.dir)).toBe(false);
+    expect(readdirSync(dirname(file))).toEqual(['data.img']);
     const second = await started('keeps', [kept]);
     expect(await second.sh('cat /data/file')).toBe('kept');
     await second.destroy();

@@ -44,7 +44,7 @@ const machine: Machine = {
     { host: here, guest: '/srv/site', readonly: true },
     { host: thisFile, guest: '/etc/conf.d/site.conf', readonly: false },
   ],
-  limitedDisks: [],
+  disks: [],
   dependsOn: [],
   provision: [],
   bootTimeoutMs: 1,

@@ -132,6 +132,14 @@ function lifecycle(test: Test, subject: () => Subject): void {
     await provider.destroy({ ...stopped, process });
   });
 
+  test('adjust to the limits that a machine has is success, again and again, and it runs on', async () => {
+    const { provider } = subject();
+    const running = await up(subject());
+    for (const _ of [1, 2]) await provider.adjust(running, running.machine, never, () => {});
+    expect(await provider.observe(running)).toEqual({ state: 'running', process: running.process });
+    await provider.destroy(running);
+  });
+
   test('destroy ends it and leaves nothing; gone already is success', async () => {
     const { provider } = subject();
     const running = await up(subject());

@@ -99,7 +99,7 @@ describe('limits of a container that runs', () => {
     const first = isLimited ? othersInForce(pid) : [];
     edit(project, '192M', 2, 200);
     project.edit((text) =>
-      text.replace('cpu_shares: 512', 'cpu_shares: 2048').replace('read_bps: 50M', 'write_iops: 30'),
+      text.replace('cpu_shares: 512', 'cpu_shares: 2048').replace('read_bps: 50M', 'write_iops: 3000'),
     );
     const plan = await project.tsv('plan');
     expect([plan.code, plan.stdout]).toEqual([
@@ -107,7 +107,7 @@ describe('limits of a container that runs', () => {
       '~ a  adjust  memory, cpus, pids, cpu_shares, io changed (live)\n\n1 to adjust\n',
     ]);
     const up = await project.ok('up');
-    const others = { cpuShares: 2048, io: { writesPerSecond: 30 } };
+    const others = { cpuShares: 2048, io: { writesPerSecond: 3000 } };
     expect(await known(project)).toEqual({ memoryBytes: 192 * MiB, cpus: 2, pids: 200, ...others });
     expect(project.machinePid('a')).toBe(pid);
     expect((await project.ok('plan')).stdout).toBe('nothing to do\n');
@@ -132,11 +132,11 @@ describe('limits of a container that runs', () => {
       cgroupOf(pid, 'blkio').version === 1
         ? [
             ['512', `${50 * MiB}`, ''],
-            ['2048', '', '30'],
+            ['2048', '', '3000'],
           ]
         : [
             ['20', `rbps=${50 * MiB} wbps=max riops=max wiops=max`],
-            ['79', 'rbps=max wbps=max riops=max wiops=30'],
+            ['79', 'rbps=max wbps=max riops=max wiops=3000'],
           ],
     );
     const usage = JSON.parse((await project.ok('stats a --no-stream --json')).stdout) as { memoryLimitBytes: number };

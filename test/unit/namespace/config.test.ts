@@ -6,7 +6,7 @@ import {
   containerConfig,
   usualCapabilities,
 } from '../../../providers/namespace/config.ts';
-import { type Isolation, isolationOf, type Machine } from '../../../src/model/project.ts';
+import { type IoLimits, type Isolation, isolationOf, type Machine } from '../../../src/model/project.ts';
 import type { MachineContext } from '../../../src/model/provider.ts';
 import type { OciConfig, OciSeccomp } from '../../../src/oci/spec.ts';
 import { validateConfig } from '../../../src/oci/validate.ts';
@@ -107,17 +107,18 @@ describe('the configuration of a container', () => {
   });
 
   test('limits what is read and written of each disk; what is not named is lifted', () => {
-    const limitedDisks = [{ major: 254, minor: 0 }];
-    expect(
-      config({}, { cpuShares: 512, io: { readBytesPerSecond: 4096 } }, { limitedDisks }).linux?.resources,
-    ).toMatchObject({
-      cpu: { shares: 512 },
-      blockIO: {
-        throttleReadBpsDevice: [{ major: 254, minor: 0, rate: 4096 }],
-        throttleWriteBpsDevice: [{ major: 254, minor: 0, rate: 0 }],
-        throttleReadIOPSDevice: [{ major: 254, minor: 0, rate: 0 }],
-        throttleWriteIOPSDevice: [{ major: 254, minor: 0, rate: 0 }],
-      },
+    const disk = { major: 254, minor: 0 };
+    const rates = (io: IoLimits) => config({}, { io }, { limitedDisks: [disk] }).linux?.resources?.blockIO;
+    const all = { readBytesPerSecond: 1, writeBytesPerSecond: 2, readsPerSecond: 3, writesPerSecond: 4 };
+    expect(rates(all)).toEqual({
+      throttleReadBpsDevice: [{ ...disk, rate: 1 }],
+      throttleWriteBpsDevice: [{ ...disk, rate: 2 }],
+      throttleReadIOPSDevice: [{ ...disk, rate: 3 }],
+      throttleWriteIOPSDevice: [{ ...disk, rate: 4 }],
+    });
+    expect(rates({ readsPerSecond: 3 })).toMatchObject({
+      throttleWriteBpsDevice: [{ ...disk, rate: 0 }],
+      throttleReadIOPSDevice: [{ ...disk, rate: 3 }],
     });
     expect(config().linux?.resources).not.toHaveProperty('blockIO');
   });

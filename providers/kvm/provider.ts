@@ -24,6 +24,8 @@ export interface KvmOptions {
   readonly ssh: ConnectSsh;
   /** A folder of the per-user store: keeps the outcome of the acceleration trial. */
   readonly cacheDir: string;
+  /** The built program that checks KVM: `dist/parts/kvm-check.js`. */
+  readonly checkProgram: string;
   /** How a machine's network card is attached; by default to the tap {@link tapName}. */
   readonly nic?: (machine: string, index: number) => NicBackend;
 }
@@ -51,6 +53,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
   const accel = createAccelChooser({
     qemuBinary: lookUp(qemuProgram) ?? qemuProgram,
     cacheFile: join(options.cacheDir, 'kvm-trial.json'),
+    checkProgram: options.checkProgram,
   });
   const nic = options.nic ?? ((machine, index) => ({ type: 'tap', ifname: tapName(machine, index) }));
   const lifecycle = createLifecycle({ launcher, accel, nic });
@@ -60,7 +63,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     async probe() {
       const facts = accel.facts();
-      return probeHost(facts, accel.known(facts));
+      return probeHost(facts, accel.look(facts));
     },
 
     validate: validateMachine,

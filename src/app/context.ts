@@ -23,6 +23,7 @@ import { newState, StateStore } from '../state/store.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
+import { kvmCheckProgram } from './kvm-check.ts';
 import { builtFile } from './place.ts';
 import { sourceOf } from './source.ts';
 
@@ -59,6 +60,7 @@ export function createAgent(config: AgentConfig) {
     dialler: { dial: (host, port, options) => sockets.dial(host, port, options) },
     ssh: connectSsh,
     cacheDir: storeDir,
+    checkProgram: kvmCheckProgram(),
   });
   const providers: Providers = {
     vm: kvm,
@@ -135,6 +137,7 @@ export async function probeProviders(options: { map: UserMap; storeDir: string }
     dialler: { dial: unused },
     ssh: unused,
     cacheDir: options.storeDir,
+    checkProgram: kvmCheckProgram(),
   });
   const namespace = createNamespaceProvider({
     map: options.map,

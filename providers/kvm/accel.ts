@@ -3,7 +3,6 @@ import { dirname } from 'node:path';
 import { explain, explainOpen } from '../../src/kvm/explain.ts';
 import { type KvmHost, readKvmHost } from '../../src/kvm/host.ts';
 import type { CheckReport } from '../../src/kvm/protocol.ts';
-import { runCheck } from '../../src/kvm/run.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import { type TrialResult, tryKvm } from './trial.ts';
 
@@ -83,9 +82,9 @@ function whatWasSeen({ cpuFlags }: KvmFacts, { check, trial }: Evidence): string
 
 function guestProblem(facts: KvmFacts, { check, trial }: Evidence): string | undefined {
   const flags = facts.cpuFlags === 'none' ? '; /proc/cpuinfo has neither vmx nor svm' : '';
-  if (trial !== undefined)
-    return trial.works ? undefined : `/dev/kvm opens, but no guest runs on it: ${trial.reason}${flags}`;
   if (check?.works === false) return `/dev/kvm opens, but cannot be used: ${check.reason}${flags}`;
+  if (trial !== undefined)
+    return trial.works ? undefined : `/dev/kvm opens, but no kernel boots on it: ${trial.reason}${flags}`;
   return flags === '' ? undefined : `/dev/kvm opens, but nothing shows that a kernel boots on it${flags}`;
 }
 
@@ -146,15 +145,14 @@ export function remember(cacheFile: string, facts: KvmFacts, { check, trial }: E
 export interface ChooserOptions {
   readonly qemuBinary: string;
   readonly cacheFile: string;
-  /** The built program: `dist/parts/kvm-check.js`. */
-  readonly checkProgram: string;
+  readonly check: () => Promise<CheckReport>;
 }
 
 /** Chooses by evidence; runs at most one check and one trial at a time, and none that an unchanged host has already answered. */
-export function createAccelChooser({ qemuBinary, cacheFile, checkProgram }: ChooserOptions) {
-  const check = shared(async (facts: KvmFacts) => checkResult(await runCheck({ program: checkProgram }), facts));
+export function createAccelChooser({ qemuBinary, cacheFile, ...options }: ChooserOptions) {
+  const check = shared(async (facts: KvmFacts) => checkResult(await options.check(), facts));
   const trial = shared((kernel: string) => tryKvm(qemuBinary, kernel));
-  /** What is known, and where that is no trial, what the check says. */
+  /** What is known, and where that is nothing, what the check says. */
   const look = async (facts: KvmFacts): Promise<Evidence> => {
     if (deviceProblem(facts) !== undefined) return {};
     const known = remembered(cacheFile, facts);

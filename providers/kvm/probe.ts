@@ -56,12 +56,13 @@ export function kvmRequirement(facts: KvmFacts, { check, trial }: Evidence): Req
     const { why, mend } = explainOpen(facts.device, facts);
     return { ...base, ok: false, detail: why, ...(mend === undefined ? {} : { mend }) };
   }
-  if (trial?.works === true) return { ...base, ok: true, detail: 'a trial guest ran on it' };
-  if (trial !== undefined) return { ...base, ok: false, detail: `it opens, but no guest runs on it: ${trial.reason}` };
   if (check?.works === false) {
     const detail = `it opens, but cannot be used: ${check.reason}; tsv kvm-check shows more`;
     return { ...base, ok: false, detail, ...(check.mend === undefined ? {} : { mend: check.mend }) };
   }
+  if (trial?.works === true) return { ...base, ok: true, detail: 'a trial guest ran on it' };
+  if (trial !== undefined)
+    return { ...base, ok: false, detail: `it opens, but no kernel boots on it: ${trial.reason}` };
   const seen = check === undefined ? 'it opens' : check.reason;
   const flags =
     facts.cpuFlags === 'none' ? 'but /proc/cpuinfo has neither vmx nor svm' : `the CPU has ${facts.cpuFlags}`;

@@ -4,7 +4,7 @@ import { type Call, type CheckReport, type StepId, type StepResult, stepIds, ste
 import { runCheck } from '../kvm/run.ts';
 import { builtFile } from './place.ts';
 
-export const kvmCheckProgram = (): string => builtFile('parts/kvm-check.js');
+export const runKvmCheck = (): Promise<CheckReport> => runCheck({ program: builtFile('parts/kvm-check.js') });
 
 export interface KvmCheck {
   readonly usable: boolean;
@@ -31,7 +31,7 @@ export type KvmCall = Call;
 /** Uses /dev/kvm as QEMU does, up to guests that run. Needs no project and keeps nothing. */
 export async function checkKvm(): Promise<KvmCheck> {
   const host = readKvmHost();
-  return describeCheck(await runCheck({ program: kvmCheckProgram() }), host);
+  return describeCheck(await runKvmCheck(), host);
 }
 
 /** Pure. */

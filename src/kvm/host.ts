@@ -38,7 +38,7 @@ export function readKvmHost(device: string = kvmDevice): KvmHost {
   const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(cpuinfo)?.[1] ?? '';
   const flags = field('flags').split(' ');
   const stat = statSync(device, { throwIfNoEntry: false });
-  const opened = tryOpen(device);
+  const opened = openKvm(device);
   const user = userName();
   const group = stat !== undefined && (stat.mode & 0o060) === 0o060 ? groupOf(stat.gid, user) : undefined;
   return {
@@ -64,7 +64,8 @@ function read(file: string): string {
   }
 }
 
-function tryOpen(device: string): string {
+/** `open`, or the errno name. */
+export function openKvm(device: string = kvmDevice): string {
   try {
     closeSync(openSync(device, constants.O_RDWR));
     return 'open';

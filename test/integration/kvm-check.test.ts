@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, type TestContext, test } from 'vitest';
 import { createAccelChooser } from '../../providers/kvm/accel.ts';
-import { kvmCheckProgram } from '../../src/app/kvm-check.ts';
+import { builtFile } from '../../src/app/place.ts';
 import { type Guest, guests } from '../../src/kvm/guests.ts';
 import { readKvmHost } from '../../src/kvm/host.ts';
 import type { CheckMessage, CheckReport } from '../../src/kvm/protocol.ts';
@@ -12,7 +12,7 @@ import { killNow, start } from '../support/cli.ts';
 import { listProcesses, readProcess } from '../support/host-processes.ts';
 import { until } from '../support/until.ts';
 
-const program = kvmCheckProgram();
+const program = builtFile('parts/kvm-check.js');
 const check = (options: Omit<RunOptions, 'program'> = {}): Promise<CheckReport> => runCheck({ program, ...options });
 
 /** With the real device, where this user may open it. */
@@ -128,7 +128,12 @@ describe('the choice of acceleration', () => {
   const chooser = (checkProgram: string) => {
     const dir = folder();
     const cacheFile = join(dir, 'kvm-trial.json');
-    return { cacheFile, ...createAccelChooser({ qemuBinary: join(dir, 'qemu'), cacheFile, checkProgram }) };
+    const chooser = createAccelChooser({
+      qemuBinary: join(dir, 'qemu'),
+      cacheFile,
+      check: () => runCheck({ program: checkProgram }),
+    });
+    return { cacheFile, ...chooser };
   };
 
   withKvm('goes by a check that fails, without a trial, and asks again the next time', async () => {
@@ -151,7 +156,7 @@ describe('the choice of acceleration', () => {
     const { choose, look, facts, cacheFile } = chooser(program);
     expect(await look(facts())).toMatchObject({ check: { works: true } });
     expect(existsSync(cacheFile), 'a look keeps nothing').toBe(false);
-    expect((await choose('auto', '/kernel')).reason).toMatch(/no guest runs on it/);
+    expect((await choose('auto', '/kernel')).reason).toMatch(/no kernel boots on it/);
     expect(JSON.parse(readFileSync(cacheFile, 'utf8'))).toMatchObject({ check: { works: true } });
   });
 });

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
-import { kvmCheckProgram } from '../../src/app/kvm-check.ts';
+import { runKvmCheck } from '../../src/app/kvm-check.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { BoxRef, MachineContext, Transport } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
@@ -49,7 +49,7 @@ function newProvider(): KvmProvider {
     dialler: loopbackDialler({ 22: sshPort }),
     ssh: connectSsh,
     cacheDir: join(shared, 'cache'),
-    checkProgram: kvmCheckProgram(),
+    check: runKvmCheck,
     nic: () => ({ type: 'user', hostPort: sshPort, guestPort: 22 }),
   });
 }

@@ -83,7 +83,7 @@ describe('acceleration', () => {
       { cpuFlags: 'none' },
       { check: runs, trial: fails },
       'tcg',
-      /no guest runs on it: error: failed to set MSR.*neither vmx/,
+      /no kernel boots on it: error: failed to set MSR.*neither vmx/,
     ],
     ['opens but hangs', {}, { check: runs, trial: hangs }, 'tcg', /did not start its kernel within 4000 ms/],
   ];
@@ -217,7 +217,8 @@ describe('tsv doctor', () => {
     });
   });
 
-  test('believes a trial more than the check, and the check more than an opened device', () => {
+  test('believes a check that fails most, then a trial, then a check that works, and an opened device least', () => {
+    expect(kvmRequirement(good, { check: broken, trial: works }).ok).toBe(false);
     expect(kvmRequirement(good, { check: runs, trial: fails })).toMatchObject({
       ok: false,
       detail: expect.stringContaining('failed to set MSR'),

@@ -148,6 +148,7 @@ await build({
     'sockets-worker': 'src/net/sockets-worker.ts',
     unpack: 'src/unpack-main.ts',
     copy: 'src/copy-main.ts',
+    'kvm-check': 'src/kvm-check-main.ts',
     ...Object.fromEntries(parts),
   },
   plugins: [sharedReader, compiledSchema],

@@ -1,10 +1,9 @@
 import { accessSync, constants } from 'node:fs';
-import { userInfo } from 'node:os';
+import { explainOpen } from '../../src/kvm/explain.ts';
 import type { Requirement } from '../../src/model/provider.ts';
 import { findProgram } from '../../src/sys/children.ts';
 import { run } from '../../src/sys/command.ts';
-import { deviceProblem, type KvmFacts } from './accel.ts';
-import type { TrialResult } from './trial.ts';
+import type { Evidence, KvmFacts } from './accel.ts';
 
 export const qemuProgram = 'qemu-system-x86_64';
 
@@ -18,13 +17,13 @@ export function lookUp(program: string): string | undefined {
 }
 
 /** What this host has of what a VM needs. Changes nothing. */
-export async function probeHost(facts: KvmFacts, trial: TrialResult | undefined): Promise<Requirement[]> {
-  return [
-    await programRequirement('qemu', 'QEMU runs the virtual machines', qemuProgram, 'qemu-system-x86'),
-    await programRequirement('qemu-img', 'qemu-img makes their disks', 'qemu-img', 'qemu-utils'),
-    kvmRequirement(facts, trial, userInfo().username),
+export async function probeHost(facts: KvmFacts, evidence: Promise<Evidence>): Promise<Requirement[]> {
+  return Promise.all([
+    programRequirement('qemu', 'QEMU runs the virtual machines', qemuProgram, 'qemu-system-x86'),
+    programRequirement('qemu-img', 'qemu-img makes their disks', 'qemu-img', 'qemu-utils'),
+    evidence.then((seen) => kvmRequirement(facts, seen)),
     tunRequirement(accessProblem('/dev/net/tun')),
-  ];
+  ]);
 }
 
 async function programRequirement(
@@ -51,31 +50,27 @@ async function programRequirement(
 }
 
 /** Pure. Not required: without it machines run in software, several times slower. */
-export function kvmRequirement(facts: KvmFacts, trial: TrialResult | undefined, user: string): Requirement {
+export function kvmRequirement(facts: KvmFacts, { check, trial }: Evidence): Requirement {
   const base = { id: 'kvm', description: '/dev/kvm makes virtual machines fast', required: false };
-  const problem = deviceProblem(facts);
-  if (problem === undefined) {
-    if (trial?.works === true) return { ...base, ok: true, detail: 'a trial guest ran on it' };
-    if (trial !== undefined)
-      return { ...base, ok: false, detail: `it opens, but no guest runs on it: ${trial.reason}` };
-    const evidence =
-      facts.cpuFlags === 'none' ? 'but /proc/cpuinfo has neither vmx nor svm' : `the CPU has ${facts.cpuFlags}`;
-    return {
-      ...base,
-      ok: facts.cpuFlags !== 'none',
-      detail: `it opens; ${evidence}; the first start of a machine tries it`,
-    };
+  if (facts.device !== 'open') {
+    const { why, mend } = explainOpen(facts.device, facts);
+    return { ...base, ok: false, detail: why, ...(mend === undefined ? {} : { mend }) };
   }
-  return { ...base, ok: false, detail: problem, ...kvmMend(facts, user) };
-}
-
-function kvmMend(facts: KvmFacts, user: string): { mend?: string } {
-  if (facts.device === 'EACCES' || facts.device === 'EPERM')
-    return { mend: `sudo usermod --append --groups kvm ${user}   # then log in again` };
-  if (facts.device !== 'ENOENT') return {};
-  if (facts.cpuFlags === 'vmx') return { mend: 'sudo modprobe kvm_intel' };
-  if (facts.cpuFlags === 'svm') return { mend: 'sudo modprobe kvm_amd' };
-  return {}; // switched off in the firmware, or a VM without nested virtualisation: no command mends it
+  if (check?.works === false) {
+    const detail = `it opens, but cannot be used: ${check.reason}; tsv kvm-check shows more`;
+    return { ...base, ok: false, detail, ...(check.mend === undefined ? {} : { mend: check.mend }) };
+  }
+  if (trial?.works === true) return { ...base, ok: true, detail: 'a trial guest ran on it' };
+  if (trial !== undefined)
+    return { ...base, ok: false, detail: `it opens, but no kernel boots on it: ${trial.reason}` };
+  const seen = check === undefined ? 'it opens' : check.reason;
+  const flags =
+    facts.cpuFlags === 'none' ? 'but /proc/cpuinfo has neither vmx nor svm' : `the CPU has ${facts.cpuFlags}`;
+  return {
+    ...base,
+    ok: facts.cpuFlags !== 'none',
+    detail: `${seen}; ${flags}; the first start of a machine tries a kernel`,
+  };
 }
 
 /** Pure. */

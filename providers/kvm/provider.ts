@@ -1,10 +1,11 @@
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
+import type { CheckReport } from '../../src/kvm/protocol.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Dialler, Launcher } from '../../src/model/launch.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { ExecSession, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
+import { kvmTrialFile } from '../../src/state/paths.ts';
 import { createAccelChooser } from './accel.ts';
 import { adjustVm, restoreMemory } from './adjust.ts';
 import type { NicBackend } from './arguments.ts';
@@ -24,6 +25,8 @@ export interface KvmOptions {
   readonly ssh: ConnectSsh;
   /** A folder of the per-user store: keeps the outcome of the acceleration trial. */
   readonly cacheDir: string;
+  /** Uses KVM up to guests that run: `src/kvm/run.ts`. */
+  readonly check: () => Promise<CheckReport>;
   /** How a machine's network card is attached; by default to the tap {@link tapName}. */
   readonly nic?: (machine: string, index: number) => NicBackend;
 }
@@ -50,7 +53,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
   const { launcher } = options;
   const accel = createAccelChooser({
     qemuBinary: lookUp(qemuProgram) ?? qemuProgram,
-    cacheFile: join(options.cacheDir, 'kvm-trial.json'),
+    cacheFile: kvmTrialFile(options.cacheDir),
+    check: options.check,
   });
   const nic = options.nic ?? ((machine, index) => ({ type: 'tap', ifname: tapName(machine, index) }));
   const lifecycle = createLifecycle({ launcher, accel, nic });
@@ -60,7 +64,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     async probe() {
       const facts = accel.facts();
-      return probeHost(facts, accel.known(facts));
+      return probeHost(facts, accel.look(facts));
     },
 
     validate: validateMachine,

@@ -7,6 +7,7 @@ import { Engine } from '../agent/engine.ts';
 import type { MachinePlaces, Providers } from '../agent/machines.ts';
 import { Service } from '../agent/service.ts';
 import type { AgentConfig } from '../agent/start.ts';
+import type { CheckReport } from '../kvm/protocol.ts';
 import { TsvError } from '../model/errors.ts';
 import type { Requirement } from '../model/provider.ts';
 import { Forwards } from '../net/forwards.ts';
@@ -23,6 +24,7 @@ import { newState, StateStore } from '../state/store.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
+import { runKvmCheck } from './kvm-check.ts';
 import { builtFile } from './place.ts';
 import { sourceOf } from './source.ts';
 
@@ -59,6 +61,7 @@ export function createAgent(config: AgentConfig) {
     dialler: { dial: (host, port, options) => sockets.dial(host, port, options) },
     ssh: connectSsh,
     cacheDir: storeDir,
+    check: runKvmCheck,
   });
   const providers: Providers = {
     vm: kvm,
@@ -128,13 +131,18 @@ const signalNumbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = {
 };
 
 /** What the providers say of this host. Changes nothing. */
-export async function probeProviders(options: { map: UserMap; storeDir: string }): Promise<readonly Requirement[]> {
+export async function probeProviders(options: {
+  map: UserMap;
+  storeDir: string;
+  kvmCheck: () => Promise<CheckReport>;
+}): Promise<readonly Requirement[]> {
   const unused = () => Promise.reject(new TsvError('TSV_INTERNAL', 'a probe does not run machines'));
   const kvm = createKvmProvider({
     launcher: { launch: unused, exited: unused, kill: () => false },
     dialler: { dial: unused },
     ssh: unused,
     cacheDir: options.storeDir,
+    check: options.kvmCheck,
   });
   const namespace = createNamespaceProvider({
     map: options.map,

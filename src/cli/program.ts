@@ -124,6 +124,19 @@ export function createProgram(
       async () => (await import('./commands/doctor.ts')).doctor as Handler<never>,
     ).addOption(json),
   );
+  when('kvm-check', () =>
+    define(
+      'kvm-check',
+      'use KVM step by step, up to guests that run; exit code 1: it cannot be used',
+      async () => (await import('./commands/kvm-check.ts')).kvmCheck as Handler<never>,
+    )
+      .option('-v, --verbose', 'show every call: its number, time and result')
+      .addOption(json)
+      .addHelpText(
+        'after',
+        '\nExamples:\n  tsv kvm-check --verbose\n  tsv kvm-check --json | jq -r ".failure | .what, .why, .mend"',
+      ),
+  );
   when('ssh-proxy', () =>
     define('ssh-proxy', '', async () => (await import('./commands/ssh-proxy.ts')).sshProxy as Handler<never>).argument(
       '<name>',

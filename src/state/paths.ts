@@ -222,3 +222,6 @@ export function storeDir(env: NodeJS.ProcessEnv): string {
   if (data !== undefined && isAbsolute(data)) return join(data, 'ts-vm');
   return join(env.HOME ?? homedir(), '.local', 'share', 'ts-vm');
 }
+
+/** What is remembered of KVM on this host: docs/kvm.md. */
+export const kvmTrialFile = (store: string): string => join(store, 'kvm-trial.json');

@@ -110,13 +110,24 @@ export interface Memory {
 }
 
 const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
+const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** mmap(2) of `size` bytes, readable and writable. */
 export function allocate(size: number): Memory {
-  const pointer: unknown = mmap(null, size, PROT.READ | PROT.WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+  const memory = map(size, MAP_PRIVATE_ANONYMOUS, -1);
+  if (typeof memory === 'number') throw new TsvError('TSV_SYSCALL', `no memory: mmap of ${size} bytes failed`);
+  return memory;
+}
+
+/** mmap(2) of the first `size` bytes of what a descriptor stands for, shared with whoever else has it; or -errno. */
+export const mapShared = (fd: number, size: number): Memory | number => map(size, MAP_SHARED, fd);
+
+function map(size: number, flags: number, fd: number): Memory | number {
+  const pointer: unknown = mmap(null, size, PROT.READ | PROT.WRITE, flags, fd, 0);
+  const errno = koffi.errno();
   const address = BigInt(koffi.address(pointer));
-  if (address >= 0xffff_ffff_ffff_f000n) throw new TsvError('TSV_SYSCALL', `no memory: mmap of ${size} bytes failed`);
+  if (address >= 0xffff_ffff_ffff_f000n) return -errno;
   const munmap = 11;
   return {
     address,

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test as plainTest, type TestContext } from 'vitest';
 import { createKvmProvider } from '../../providers/kvm/index.ts';
+import { runKvmCheck } from '../../src/app/kvm-check.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { MachineContext, Provider } from '../../src/model/provider.ts';
@@ -244,6 +245,7 @@ describe.skipIf(isInside)('the kvm provider', () => {
       dialler: loopbackDialler({}),
       ssh: connectSsh,
       cacheDir: join(folder, 'cache'),
+      check: runKvmCheck,
       nic: () => ({ type: 'user', hostPort: 0, guestPort: 22 }),
     });
   }, 600_000);

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
+import { runKvmCheck } from '../../src/app/kvm-check.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { BoxRef, MachineContext, Transport } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
@@ -48,6 +49,7 @@ function newProvider(): KvmProvider {
     dialler: loopbackDialler({ 22: sshPort }),
     ssh: connectSsh,
     cacheDir: join(shared, 'cache'),
+    check: runKvmCheck,
     nic: () => ({ type: 'user', hostPort: sshPort, guestPort: 22 }),
   });
 }
@@ -379,6 +381,8 @@ describe('a virtual machine on a real QEMU', () => {
       started.push(process);
       expect(notices).toHaveLength(accel?.accel === 'tcg' ? 1 : 0);
       await printed({ ...context, process }, 'guest is up');
+      const row = (await provider.probe()).find(({ id }) => id === 'kvm');
+      expect(row?.ok, row?.detail).toBe(accel?.accel === 'kvm');
     },
   );
 });

@@ -58,6 +58,7 @@ const parts = [
   'cgroup',
   'tar',
   'copy',
+  'kvm',
 ].map((name) => `src/${name}`);
 
 describe('imports', () => {
@@ -129,6 +130,7 @@ describe('imports', () => {
       'src/oci',
       'src/cgroup',
       'src/copy',
+      'src/kvm',
     ];
     expect(
       forbidden(({ from, to }) => {

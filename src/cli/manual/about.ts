@@ -254,7 +254,15 @@ export const about: Readonly<Record<string, About>> = {
     text: [
       'Looks at the kernel, at the programs that tsv calls and at what this user may do, and prints the command that mends what is missing. Nothing is changed.',
     ],
-    see: ['up'],
+    see: ['up', 'kvm-check'],
+    page: 'kvm',
+  },
+  'kvm-check': {
+    text: [
+      'Opens /dev/kvm, makes a virtual machine of one megabyte and runs two guests of a few instructions, one in real mode and one in 64-bit mode with page tables; what they compute is compared. Each step is shown with its time. The first one that fails is shown with its errno, what that means on this host, and the command that mends it. A step that hangs is ended after two seconds.',
+      'It needs no Tsfile and no QEMU, and nothing stays. A kernel asks more of KVM than these guests do: the first start of a virtual machine tries one.',
+    ],
+    see: ['doctor', 'up'],
     page: 'kvm',
   },
 };

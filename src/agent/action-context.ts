@@ -1,0 +1,38 @@
+import { TsvError } from '../model/errors.ts';
+import type { Emit } from '../model/events.ts';
+import type { Machine, MachineKind, Project } from '../model/project.ts';
+import { boxKey } from './machines.ts';
+
+/** What one action needs besides its names. */
+export interface ActionContext {
+  /** Absent for halt and destroy of what is only in the state. */
+  readonly project: Project | undefined;
+  /** Digests of the boxes for machines that are to be created, by {@link boxKey}. */
+  readonly boxes: Readonly<Record<string, string>>;
+  readonly force: boolean;
+  /** How long a machine may take to stop; absent: its own time. */
+  readonly stopTimeoutMs?: number;
+  readonly emit: Emit;
+  readonly signal: AbortSignal;
+}
+
+/** Of what no command has asked for. */
+export const byItself = (signal: AbortSignal): ActionContext => ({
+  project: undefined,
+  boxes: {},
+  force: false,
+  emit: () => {},
+  signal,
+});
+
+export function wantedMachine(name: string, context: ActionContext): Machine {
+  const machine = context.project?.machines.find((candidate) => candidate.name === name);
+  if (machine === undefined) throw new TsvError('TSV_INTERNAL', `${name} is not in the Tsfile`);
+  return machine;
+}
+
+export function wantedBox(box: string, kind: MachineKind, context: ActionContext): string {
+  const digest = context.boxes[boxKey(box, kind)];
+  if (digest === undefined) throw new TsvError('TSV_INTERNAL', `nobody has resolved the box ${boxKey(box, kind)}`);
+  return digest;
+}

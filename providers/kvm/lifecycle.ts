@@ -6,6 +6,7 @@ import type { MachineContext, Provider, StartResult } from '../../src/model/prov
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
 import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
+import { wasStarved } from '../../src/sys/kernel-log.ts';
 import { isAlive } from '../../src/sys/process.ts';
 import type { AccelChooser } from './accel.ts';
 import { mostOf, placesForCpus } from './adjust.ts';
@@ -183,7 +184,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
       for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
-      return endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));
+      const ending = endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));
+      const { process } = context;
+      const starved = ending.signal === 'KILL' && process !== undefined && wasStarved(process);
+      return starved ? { ...ending, why: 'oom' } : ending;
     },
 
     /** The hold on a running machine; adopts it when this instance did not start it. @throws TSV_NOT_RUNNING, TSV_VM_DIED */

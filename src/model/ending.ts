@@ -7,7 +7,6 @@ export function endingWords({ why, code, signal, detail }: Ending): string {
     exited: `ended with ${code ?? 0}`,
     killed: `killed by SIG${signal ?? 'KILL'}`,
     oom: 'out of memory',
-    panic: 'kernel panic',
     lost: 'ended, and nobody saw how',
   }[why];
   return detail === undefined ? words : `${words}: ${detail}`;

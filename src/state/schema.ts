@@ -151,7 +151,7 @@ const sandbox = object<SandboxState>({ holder: processRef, rooted: bool }, { dns
 const networkState = object<NetworkState>({ spec: network, subnet: text, gateway: text, bridge: text }, {});
 
 const ending = object<Ending>(
-  { at: text, why: oneOf('exited', 'killed', 'oom', 'panic', 'lost') },
+  { at: text, why: oneOf('exited', 'killed', 'oom', 'lost') },
   { code: wholeFrom(0), signal: text, detail: text },
 );
 

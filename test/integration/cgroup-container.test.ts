@@ -13,6 +13,8 @@ import {
   thaw,
   updateCgroup,
 } from '../../src/cgroup/index.ts';
+import { wasStarved } from '../../src/sys/kernel-log.ts';
+import { bootId } from '../../src/sys/process.ts';
 import { failure } from '../unit/cgroup/kernel.ts';
 import { create, folderOf, type Kind, need, needV2, read, run, strict, useCgroups } from '../unit/cgroup/lab.ts';
 
@@ -27,6 +29,8 @@ describe.each<Kind>(['v1', 'v2'])('a container in %s', (kind) => {
     const eater = await run(created, 'exec tail /dev/zero');
     expect(await eater.exited).toEqual({ signal: 9 });
     expect(oomKills(created.cgroup)).toBe(1);
+    const [ref, other] = [eater.pid, process.pid].map((pid) => ({ pid, startTime: '0', bootId: bootId() }));
+    expect([ref, other].map((one) => one !== undefined && wasStarved(one))).toEqual([true, false]);
   });
 
   test('has no more processes than it may', async (context) => {

@@ -101,7 +101,9 @@ describe('a process reference', () => {
   });
 
   test('does not exist for a zombie', async () => {
-    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    // A shell would look after its child.
+    const program = '$| = 1; my $child = fork // die; exit if !$child; print "$child\\n"; sleep 1000';
+    const parent = spawn('perl', ['-e', program], { stdio: ['ignore', 'pipe', 'ignore'] });
     const pid = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
     await waitExit(pid); // its end, not its burial: the sleeping parent never looks
     expect(processStat(pid)?.state).toBe('Z');

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readEvents } from '../../src/state/events.ts';
@@ -30,6 +30,8 @@ while (my $client = $listener->accept) {
 /** `MACHINE EVENT`, oldest first. */
 const happened = (project: Fixture): string[] =>
   readEvents(project.dir).map(({ machine, event }) => `${machine} ${event.type}`);
+
+const size = (file: string): number | undefined => statSync(file, { throwIfNoEntry: false })?.size;
 
 /** What `tsv status` shows of a machine's state. */
 const shown = async (project: Fixture, machine: string): Promise<string> =>
@@ -161,6 +163,33 @@ describe('health', () => {
     expect(await shown(project, 'quick')).toBe('running (healthy)');
     const { stdout } = await project.tsv('exec slow -- pgrep -xc tail');
     expect(Number(stdout)).toBeLessThanOrEqual(1);
+  });
+
+  test('that hangs, and output without end, are no concern of a killed agent: the next one goes on with both', async () => {
+    const project = fixture(
+      tsfile(`
+  slow: { image: debian-12, healthcheck: { exec: [tail, -f, /dev/null], every: 10ms, timeout: 1h } }
+  loud: { image: debian-12, command: ["yes", "a line of sixteen"] }
+`),
+    );
+    await project.ok('up --no-wait');
+    const folder = join(project.dir, '.ts-vm', 'machines', 'loud');
+    const logBytes = () => ['', '.1'].reduce((sum, end) => sum + (size(join(folder, `console.log${end}`)) ?? 0), 0);
+    const checks = async () => Number((await project.tsv('exec slow -- pgrep -xc tail')).stdout);
+    await until('a check hangs', async () => (await checks()) === 1);
+    await until('its log is full', () => size(join(folder, 'console.log.1')) !== undefined);
+    const first = project.agentPid() ?? 0;
+    await killNow(first);
+    const inode = () => statSync(join(folder, 'console.log.1')).ino; // there always is one: it is replaced by rename(2)
+    const before = inode();
+    await until('its log is full again, though nobody is there', () => inode() !== before);
+    expect(project.agentPid()).toBeUndefined();
+    expect(logBytes()).toBeLessThan(34 << 20);
+    // With the next agent, which asks again; what the one before has asked is ended.
+    expect((await project.ok('exec loud -- echo well')).stdout).toBe('well\n');
+    expect(project.agentPid()).not.toBe(first);
+    await until('one check hangs', async () => (await checks()) === 1);
+    expect(await project.states()).toMatchObject({ loud: 'running' });
   });
 });
 

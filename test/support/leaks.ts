@@ -374,10 +374,11 @@ function socketTraces(): Record<string, Trace> {
 }
 
 /**
- * While a project of root's is up, or has left its table in a crash, forwarding is on for that one and says nothing: then
- * there is no trace.
+ * Only root's projects can change it. While one of them is up, or has left its table in a crash, forwarding is on for that one
+ * and says nothing: then there is no trace.
  */
 function sysctlTraces(): Record<string, Trace> {
+  if (process.getuid?.() !== 0) return {};
   if (linkClues().length > 0 || json('nft', '-j', 'list', 'table', 'inet', 'tsv_forwarding') !== undefined) return {};
   const value = read('/proc/sys/net/ipv4/ip_forward').trim();
   return { [`net.ipv4.ip_forward=${value}`]: { what: `net.ipv4.ip_forward is ${value} now`, clues: [] } };

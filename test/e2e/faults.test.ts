@@ -87,7 +87,8 @@ describe('when something dies', () => {
     await project.ok('up');
     await project.ok(['exec', 'a', '--', 'sh', '-c', 'echo kept >/kept']);
     await killNow(project.machinePid('a'));
-    expect(await project.states()).toEqual({ a: 'stopped (killed by SIGKILL)', b: 'running' });
+    await until('how a ended is known', async () => (await project.states()).a === 'stopped (killed by SIGKILL)');
+    expect((await project.states()).b).toBe('running');
     expect((await project.tsv('exec a -- true')).stderr).toContain('a is not running');
     await project.ok('up');
     expect((await project.ok('exec a -- cat /kept')).stdout).toBe('kept\n');
@@ -98,7 +99,7 @@ describe('when something dies', () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');
     await Promise.all([killNow(project.machinePid('a')), killNow(project.agentPid() ?? 0)]);
-    expect((await project.states()).a).toBe('stopped (killed by SIGKILL)');
+    await until('how a ended is known', async () => (await project.states()).a === 'stopped (killed by SIGKILL)');
     await project.ok('up');
     expect(await project.states()).toEqual({ a: 'running', b: 'running' });
   });

@@ -3,7 +3,7 @@ import { TsvError } from '../../src/model/errors.ts';
 import type { Disk } from '../../src/model/project.ts';
 import type { BoxRef } from '../../src/model/provider.ts';
 import { mustRun } from '../../src/sys/command.ts';
-import { dataDiskFile, type MachineFiles } from './files.ts';
+import type { MachineFiles } from './files.ts';
 import { parseQcow2Header, type Qcow2Header, readHead } from './qcow2.ts';
 
 export type BoxDisk = NonNullable<BoxRef['disk']>;
@@ -52,7 +52,7 @@ export function checkOverlay(file: string, disk: BoxDisk): void {
 export async function ensureDataDisks(files: MachineFiles, disks: readonly Disk[]): Promise<void> {
   if (disks.length > 0) mkdirSync(files.disks, { recursive: true, mode: 0o700 });
   for (const disk of disks) {
-    const file = dataDiskFile(files, disk.name);
+    const file = files.dataDisk(disk);
     if (!exists(file)) await createImage(file, [], disk.sizeBytes);
     else if (checkDataDisk(file).virtualBytes < disk.sizeBytes) {
       await mustRun(['qemu-img', 'resize', '-q', '-f', 'qcow2', file, String(disk.sizeBytes)], {

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import type { Disk } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
+import { dataDiskFile, stateFiles } from '../../src/state/paths.ts';
 
 /** Every file that this provider makes for one machine. docs/kvm.md says who writes and who reads each. */
 export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
@@ -7,7 +9,8 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
     /** qcow2 overlay over the box's disk. */
     disk: join(context.dir, 'disk.qcow2'),
     /** Data disks, one qcow2 file each. */
-    disks: join(context.dir, 'disks'),
+    disks: join(context.dir, stateFiles.disks),
+    dataDisk: (disk: Pick<Disk, 'name'>) => dataDiskFile(context.dir, disk),
     /** Keys and machine-id, see identity.ts. */
     identity: join(context.dir, 'identity'),
     /** SMBIOS strings, see credentials.ts. Written at every start. */
@@ -21,6 +24,3 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
 }
 
 export type MachineFiles = ReturnType<typeof machineFiles>;
-
-/** File of a data disk. The name was checked to be a plain word by the Tsfile's schema. */
-export const dataDiskFile = (files: MachineFiles, name: string): string => join(files.disks, `${name}.qcow2`);

@@ -16,7 +16,7 @@ import { beginLog, lastLogLines } from './console.ts';
 import { credentials, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay } from './disk.ts';
 import { endingOfQemu } from './ending.ts';
-import { dataDiskFile, type MachineFiles, machineFiles } from './files.ts';
+import { type MachineFiles, machineFiles } from './files.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
 import { errorText } from './text.ts';
@@ -73,7 +73,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     const identity = readIdentity(files.identity);
     checkBoxDisk(boxDisk);
     checkOverlay(files.disk, boxDisk);
-    for (const disk of context.machine.disks) checkDataDisk(dataDiskFile(files, disk.name));
+    for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
     mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
     for (const stale of [files.qmpSocket, files.consoleSocket, files.qemuLog]) rmSync(stale, { force: true });
     beginLog(files.consoleLog);
@@ -263,7 +263,7 @@ function machineSpec(context: MachineContext, files: MachineFiles, identity: Ide
         }),
     disks: [
       { path: files.disk, format: 'qcow2' as const },
-      ...machine.disks.map(({ name }) => ({ path: dataDiskFile(files, name), format: 'qcow2' as const, serial: name })),
+      ...machine.disks.map((disk) => ({ path: files.dataDisk(disk), format: 'qcow2' as const, serial: disk.name })),
     ],
     consoleSocket: files.consoleSocket,
     qmpSocket: files.qmpSocket,

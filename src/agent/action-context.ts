@@ -25,8 +25,12 @@ export const byItself = (signal: AbortSignal): ActionContext => ({
   signal,
 });
 
-export function wantedMachine(name: string, context: ActionContext): Machine {
-  const machine = context.project?.machines.find((candidate) => candidate.name === name);
+/** The machine as the Tsfile has it; undefined: it does not, or nobody has read it. */
+export const machineOf = (project: Project | undefined, name: string): Machine | undefined =>
+  project?.machines.find((machine) => machine.name === name);
+
+export function wantedMachine(name: string, { project }: ActionContext): Machine {
+  const machine = machineOf(project, name);
   if (machine === undefined) throw new TsvError('TSV_INTERNAL', `${name} is not in the Tsfile`);
   return machine;
 }

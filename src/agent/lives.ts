@@ -9,7 +9,7 @@ import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { diskImage } from '../state/paths.ts';
 import { isAlive } from '../sys/process.ts';
-import { type ActionContext, wantedBox } from './action-context.ts';
+import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
 import { chooseAddresses, namedMachines, newRecord, recordOf, requireRunning, without } from './machines.ts';
 import type { ProjectNetworks } from './networks.ts';
@@ -46,7 +46,6 @@ export class Lives {
 
   async create(machine: Machine, context: ActionContext): Promise<void> {
     const { store } = this.records;
-    const { sandbox } = this.options;
     const digest = wantedBox(machine.box, machine.kind, context);
     await store.update((state) => ({
       ...state,
@@ -61,7 +60,7 @@ export class Lives {
       provider: { ...record.provider, ...remembered },
     }));
     this.options.happened(machine.name, { type: 'created' });
-    sandbox.updateNames(namedMachines(this.records.state), this.records.state.sandbox?.dnsmasq);
+    this.tellNames();
   }
 
   async start(name: string, context: ActionContext): Promise<void> {
@@ -80,8 +79,7 @@ export class Lives {
   ): Promise<void> {
     const { store } = this.records;
     const { sandbox } = this.options;
-    const machine =
-      context.project?.machines.find((candidate) => candidate.name === name) ?? this.records.of(name).spec;
+    const machine = machineOf(context.project, name) ?? this.records.of(name).spec;
     await store.update((state) => {
       const record = change(recordOf(state, name));
       return {
@@ -92,7 +90,7 @@ export class Lives {
         },
       };
     });
-    sandbox.updateNames(namedMachines(this.records.state), this.records.state.sandbox?.dnsmasq);
+    this.tellNames();
     const record = this.records.of(name);
     await this.ensureForwards(name);
     if (machine.kind === 'vm')
@@ -120,6 +118,21 @@ export class Lives {
       ...(started.most === undefined ? {} : { most: started.most }),
     }));
     this.options.happened(name, { type: 'started' });
+  }
+
+  /**
+   * Tells the name server which machines there are. One that does not run learns it when it is started, and may have no folder
+   * any more: its sandbox is being removed.
+   */
+  private tellNames(): void {
+    const dnsmasq = this.records.state.sandbox?.dnsmasq;
+    if (isAlive(dnsmasq)) this.options.sandbox.updateNames(namedMachines(this.records.state), dnsmasq);
+  }
+
+  private async removeTaps({ spec, addresses }: MachineState): Promise<void> {
+    const { sandbox, networks } = this.options;
+    if (spec.kind === 'vm' && isAlive(sandbox.holder))
+      await networks.inTurn(() => sandbox.removeTaps(spec.name, addresses));
   }
 
   /** Lets go of a machine that ends: nothing of this agent asks or reaches it any more. */
@@ -167,7 +180,6 @@ export class Lives {
     name: string,
     { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>,
   ): Promise<void> {
-    const { sandbox } = this.options;
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
@@ -175,8 +187,7 @@ export class Lives {
       force,
       ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
     });
-    if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
-      await this.options.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));
+    await this.removeTaps(record);
     await this.records.update(name, asStopped);
     this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
@@ -213,16 +224,13 @@ export class Lives {
 
   rename(name: string, wanted: Machine): Promise<void> {
     return this.supervisor.inTurn(name, async () => {
-      const { sandbox } = this.options;
       const { store, places } = this.records;
-      const { spec, addresses } = this.supervisor.ofStopped(name);
+      const record = this.supervisor.ofStopped(name);
       this.supervisor.forget(name);
       // Of one that ended by itself they are still there.
-      if (spec.kind === 'vm' && isAlive(sandbox.holder))
-        await this.options.networks.inTurn(() => sandbox.removeTaps(name, addresses));
+      await this.removeTaps(record);
       await renameMachine({ store, places, happened: this.options.happened }, name, wanted);
-      if (this.records.state.sandbox?.dnsmasq !== undefined)
-        sandbox.updateNames(namedMachines(this.records.state), this.records.state.sandbox.dnsmasq);
+      this.tellNames();
     });
   }
 
@@ -249,15 +257,13 @@ export class Lives {
 
   private async remove(name: string, keep: Kept, emit: Emit): Promise<void> {
     const { places, store } = this.records;
-    const { sandbox } = this.options;
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
     const keepVolumes = keep?.includes('volumes') ?? false;
     const keepDisks = keep?.includes('disks') ?? false;
     await this.records.provider(record).destroy(this.records.context(name), { keepVolumes, keepDisks });
-    if (record.spec.kind === 'vm' && isAlive(sandbox.holder))
-      await this.options.networks.inTurn(() => sandbox.removeTaps(name, record.addresses));
+    await this.removeTaps(record);
     if (keep === undefined) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
@@ -265,9 +271,7 @@ export class Lives {
     this.supervisor.tell(name);
     if (!keepDisks)
       for (const text of disksLeft(record.spec, places.machineDir(name))) emit({ type: 'notice', machine: name, text });
-    // While the sandbox is being removed, too, whose files are gone then.
-    const dnsmasq = this.records.state.sandbox?.dnsmasq;
-    if (isAlive(dnsmasq)) sandbox.updateNames(namedMachines(this.records.state), dnsmasq);
+    this.tellNames();
   }
 }
 

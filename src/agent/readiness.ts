@@ -7,7 +7,7 @@ import type { Transport } from '../model/provider.ts';
 import type { Ending, MachineState } from '../model/state.ts';
 import { withLive } from '../plan/changes.ts';
 import { isAlive } from '../sys/process.ts';
-import { type ActionContext, byItself, wantedMachine } from './action-context.ts';
+import { type ActionContext, byItself, machineOf, wantedMachine } from './action-context.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import { requireUsable, Transports, without } from './machines.ts';
@@ -75,7 +75,7 @@ export class Readiness {
   }
 
   async wait(name: string, context: ActionContext): Promise<void> {
-    const machine = context.project?.machines.find((candidate) => candidate.name === name);
+    const machine = machineOf(context.project, name);
     if (machine !== undefined)
       await this.records.update(name, (record) => ({
         ...record,
@@ -116,7 +116,7 @@ export class Readiness {
   }
 
   async healthy(name: string, { project, signal }: ActionContext): Promise<void> {
-    const machine = project?.machines.find((candidate) => candidate.name === name);
+    const machine = machineOf(project, name);
     if (machine !== undefined)
       await this.records.update(name, (record) => ({ ...record, spec: withLive(record.spec, machine) }));
     this.watchHealth(name);

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
+import { refuseImpossible } from '../model/impossible.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { CopySession, ExecRequest, ExecSession, Transport } from '../model/provider.ts';
 import type { Waited } from '../model/waiting.ts';
@@ -124,11 +125,7 @@ export class Service {
   }
 
   private validate(project: Project): void {
-    const problems = project.machines.flatMap((machine) =>
-      this.options.providers[machine.kind].validate(machine).map((problem) => `${machine.name}: ${problem}`),
-    );
-    if (problems.length > 0)
-      throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
+    refuseImpossible(project, (machine) => this.options.providers[machine.kind].validate(machine));
   }
 
   async exec(machine: string, request: ExecRequest): Promise<ExecSession> {

@@ -1,10 +1,8 @@
 import { endingCode } from '../model/ending.ts';
-import { TsvError } from '../model/errors.ts';
 import type { MachineKind } from '../model/project.ts';
 import { observe } from '../state/observe.ts';
 import { readState } from '../state/store.ts';
-import { isAlive } from '../sys/process.ts';
-import { knownMachine } from './machine.ts';
+import { runningMachine } from './machine.ts';
 import type { Place } from './place.ts';
 
 export interface Attachable {
@@ -15,9 +13,7 @@ export interface Attachable {
 
 /** A machine that runs. @throws TSV_UNKNOWN_MACHINE, TSV_NOT_RUNNING */
 export async function attachable(place: Place, name: string): Promise<Attachable> {
-  const { projectDir, record } = await knownMachine(place, name);
-  if (!isAlive(record.process))
-    throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+  const { projectDir, record } = await runningMachine(place, name);
   return {
     kind: record.spec.kind,
     exitCode() {

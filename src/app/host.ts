@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { refuseDisks } from '../model/disks.ts';
 import { TsvError } from '../model/errors.ts';
+import { refuseImpossible } from '../model/impossible.ts';
 import { mendCommands } from '../model/mend.ts';
 import type { MachineKind, Project } from '../model/project.ts';
 import type { Requirement } from '../model/provider.ts';
@@ -113,11 +114,7 @@ function containerDisks(): Requirement {
 
 /** What this user cannot have on any host. Before anything is created. @throws TSV_UNSUPPORTED, with all of it */
 export function requirePossible(project: Project, uid = userInfo().uid): void {
-  const problems = project.machines.flatMap((machine) =>
-    refuseDisks(machine, uid === 0).map((problem) => `${machine.name}: ${problem}`),
-  );
-  if (problems.length === 0) return;
-  throw new TsvError('TSV_UNSUPPORTED', 'this Tsfile asks for what its machines cannot do', { details: problems });
+  refuseImpossible(project, (machine) => refuseDisks(machine, uid === 0));
 }
 
 /** Before anything is created. @throws TSV_HOST_MISSING with everything that is missing and the commands that mend it */

@@ -19,7 +19,7 @@ import {
 import type { Ending, Health, MachineState, Observed, State } from '../model/state.ts';
 import type { OciConfig } from '../oci/spec.ts';
 import { observe } from '../state/observe.ts';
-import { diskImage, projectPaths, storeDir } from '../state/paths.ts';
+import { dataDiskFile, diskImage, projectPaths, storeDir } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
 import { readUserMap } from '../sys/userns.ts';
 import { knownMachine } from './machine.ts';
@@ -219,7 +219,7 @@ function networksOf(state: State, { addresses }: MachineState): Record<string, N
 }
 
 function diskDetails(kind: MachineKind, folder: string, disk: Disk): DiskDetails {
-  const file = kind === 'container' ? diskImage(folder, disk) : join(folder, 'disks', `${disk.name}.qcow2`);
+  const file = kind === 'container' ? diskImage(folder, disk) : dataDiskFile(folder, disk);
   const stat = statSync(file, { throwIfNoEntry: false });
   // stat(2): in pieces of 512 bytes, whatever the file system's are.
   return defined({ ...disk, file, usedBytes: stat === undefined ? undefined : stat.blocks * 512 }) as DiskDetails;

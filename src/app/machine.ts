@@ -19,15 +19,9 @@ export async function knownMachine(place: Place, name: string): Promise<KnownMac
   const state = readState(projectDir);
   const record = state?.machines[name];
   if (state !== undefined && record !== undefined) return { projectDir, state, record };
-  const [{ resolveTargets }, project] = await Promise.all([import('../plan/targets.ts'), load(place)]);
-  const [first, ...others] = resolveTargets([name], project.machines);
-  if (first !== undefined && (first !== name || others.length > 0)) {
-    throw new TsvError(
-      'TSV_UNKNOWN_MACHINE',
-      `${name} is ${others.length + 1} machines: ${[first, ...others].join(', ')}`,
-      { hint: `name one of them` },
-    );
-  }
+  const [{ notOne, resolveTargets }, project] = await Promise.all([import('../plan/targets.ts'), load(place)]);
+  const names = resolveTargets([name], project.machines);
+  if (names.length > 1 || names[0] !== name) throw notOne(name, names);
   throw new TsvError('TSV_NOT_RUNNING', `${name} does not exist yet`, { hint: `tsv up ${name}` });
 }
 

@@ -3,7 +3,7 @@ import { openStream } from '../agent/client.ts';
 import { machineAgent } from '../app/machine.ts';
 import { DetachKeys } from './detach-keys.ts';
 import type { Session } from './program.ts';
-import { passInput, printOutput, signals } from './stream.ts';
+import { passInput, passTerminal, printOutput, signals } from './stream.ts';
 
 /**
  * Joins this process's input and output with a virtual machine's console. On a terminal all keys go there, but for those that
@@ -26,11 +26,8 @@ export async function attachConsole(session: Session, name: string, keys: Buffer
   // Without them the terminal would stay as it is set below.
   const onSignal = (signal: NodeJS.Signals) => detach(128 + constants.signals[signal]);
   for (const signal of signals) process.on(signal, onSignal);
-  if (terminal) {
-    session.stderr.write(`Attached to the console of ${name}; Enter shows where it is.\n`);
-    session.stdin.setRawMode(true);
-  }
-  const leaveInput = passInput(session, agent, terminal ? filter : undefined);
+  if (terminal) session.stderr.write(`Attached to the console of ${name}; Enter shows where it is.\n`);
+  const leaveInput = terminal ? passTerminal(session, agent, filter) : passInput(session, agent);
   try {
     const output = printOutput(session, socket, rest, name).then((code) => ({ code, words: `${name} has ended` }));
     const { code, words } = await Promise.race([output, detached.then((code) => ({ code, words: 'Detached' }))]);
@@ -38,7 +35,6 @@ export async function attachConsole(session: Session, name: string, keys: Buffer
     return code;
   } finally {
     leaveInput();
-    if (terminal) session.stdin.setRawMode(false);
     for (const signal of signals) process.off(signal, onSignal);
     socket.pause();
     // It goes with this process.

@@ -50,15 +50,14 @@ export function createProgram(
   const when = (name: string, describe: () => Command): void => {
     if (only === undefined || only === name) describe();
   };
+  const act: Act =
+    (load) =>
+    async (...all) => {
+      const command = all.at(-1) as Command;
+      await run(load, command.args, command.opts(), program.opts());
+    };
   const define = (name: string, description: string, load: () => Promise<Handler<never>>): Command =>
-    program
-      .command(name)
-      .description(description)
-      .helpOption('-h, --help', 'print help')
-      .action(async (...all: unknown[]) => {
-        const command = all.at(-1) as Command;
-        await run(load, command.args, command.opts(), program.opts());
-      });
+    program.command(name).description(description).helpOption('-h, --help', 'print help').action(act(load));
   const json = new Option('--json', 'machine-readable output');
   const parallel = new Option('--parallel <n>', 'most steps at once').argParser(wholeNumber).default(8);
   const names = (command: Command) =>
@@ -69,18 +68,11 @@ export function createProgram(
       .command('box')
       .description('boxes: what machines are made from')
       .helpOption('-h, --help', 'print help');
-    const boxAction =
-      (name: 'list' | 'build') =>
-      async (...all: unknown[]) => {
-        const command = all.at(-1) as Command;
-        await run(
-          async () => (await import('./commands/box.ts'))[name] as Handler<never>,
-          command.args,
-          command.opts(),
-          program.opts(),
-        );
-      };
-    box.command('list').description('list the boxes').addOption(json).action(boxAction('list'));
+    box
+      .command('list')
+      .description('list the boxes')
+      .addOption(json)
+      .action(act(async () => (await import('./commands/box.ts')).list as Handler<never>));
     box
       .command('build')
       .description('build a box into the store')
@@ -88,15 +80,9 @@ export function createProgram(
       .addOption(new Option('--kind <kind>', 'only the part for this kind').choices(['container', 'vm']))
       .addOption(json)
       .option('-q, --quiet', 'print errors only')
-      .action(boxAction('build'));
+      .action(act(async () => (await import('./commands/box.ts')).build as Handler<never>));
   };
 
-  const act: Act =
-    (load) =>
-    async (...all) => {
-      const command = all.at(-1) as Command;
-      await run(load, command.args, command.opts(), program.opts());
-    };
   const describe: Describe = { program, only, when, define, names, json, parallel };
   describeProject(describe);
   if (only === undefined) describeVolume(program, act);

@@ -54,12 +54,16 @@ const sizeOf = ({ stdout }: Session) => ({ cols: stdout.columns || 80, rows: std
 /** Those that are passed on to a command. */
 export const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** Gives our terminal to what has one of its own: keys as they are typed, and the size. @returns what ends that */
-export function passTerminal(session: Session, agent: Socket): () => void {
+/**
+ * Gives our terminal to what has one of its own: keys as they are typed, and the size.
+ * @param filter as of {@link passInput}
+ * @returns what ends that
+ */
+export function passTerminal(session: Session, agent: Socket, filter?: (typed: Buffer) => Buffer): () => void {
   const onResize = () => agent.write(encodeFrame(frame.resize, JSON.stringify(sizeOf(session))));
   session.stdin.setRawMode(true);
   session.stdout.on('resize', onResize);
-  const leaveInput = passInput(session, agent);
+  const leaveInput = passInput(session, agent, filter);
   return () => {
     leaveInput();
     session.stdin.setRawMode(false);

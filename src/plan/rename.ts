@@ -5,7 +5,7 @@ import type { Observation } from '../model/state.ts';
 import { PlanBuilder } from './builder.ts';
 import { whyRecreate } from './changes.ts';
 import { mayRun } from './take-down.ts';
-import { resolveTargets } from './targets.ts';
+import { notOne, resolveTargets } from './targets.ts';
 
 /**
  * `rename`: of a machine that does not run, to a name that the Tsfile has in place of its own: else the next `up` would
@@ -48,10 +48,7 @@ function notMade(wanted: Project, made: Parameters<typeof resolveTargets>[1], fr
     return new TsvError('TSV_NOT_RUNNING', `${from} does not exist yet`, {
       hint: 'what is only in the Tsfile is renamed there',
     });
-  const names = resolveTargets([from], made);
-  return new TsvError('TSV_UNKNOWN_MACHINE', `${from} is ${names.length} machines: ${names.join(', ')}`, {
-    hint: 'name one of them',
-  });
+  return notOne(from, resolveTargets([from], made));
 }
 
 function editFirst(

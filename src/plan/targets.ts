@@ -26,6 +26,12 @@ export function resolveTargets(targets: readonly string[], machines: readonly No
     .map(({ name }) => name);
 }
 
+/** For what is done to one machine: a name that means several of them, or one of another name. */
+export const notOne = (target: string, names: readonly string[]): TsvError =>
+  new TsvError('TSV_UNKNOWN_MACHINE', `${target} is ${names.length} machines: ${names.join(', ')}`, {
+    hint: 'name one of them',
+  });
+
 /** `names` and everything that they depend on, directly or not. */
 export function withDependencies(names: Iterable<string>, machines: readonly Node[]): ReadonlySet<string> {
   const byName = new Map(machines.map((machine) => [machine.name, machine]));

@@ -80,6 +80,10 @@ export function projectPaths(projectDir: string): ProjectPaths {
 export const diskImage = (machineDir: string, { name, keep }: Pick<Disk, 'name' | 'keep'>): string =>
   join(keep === true ? keptDisksDir(machineDir) : join(machineDir, stateFiles.disks), `${name}.img`);
 
+/** The same of a virtual machine's: qcow2, and always in its folder. */
+export const dataDiskFile = (machineDir: string, { name }: Pick<Disk, 'name'>): string =>
+  join(machineDir, stateFiles.disks, `${name}.qcow2`);
+
 /** The folder of a machine's disks that `destroy` leaves. */
 export const keptDisksDir = (machineDir: string): string =>
   join(machineDir, '..', '..', stateFiles.disks, basename(machineDir));

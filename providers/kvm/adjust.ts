@@ -11,16 +11,17 @@ import { errorText } from './text.ts';
 /** Each place costs the guest some 200 KB, and more than the host has are of no use. */
 export const placesForCpus = (cpus: number, host = availableParallelism()): number => Math.max(cpus, Math.min(host, 8));
 
-/** What a running QEMU can have; undefined for one that has no balloon, as those of earlier versions. */
-export async function mostOf(qmp: Qmp): Promise<RunLimits | undefined> {
+/** What a running QEMU can have. */
+export async function mostOf(qmp: Qmp): Promise<RunLimits> {
+  const cpus = (await cpuSlots(qmp)).length;
   try {
     await balloonBytes(qmp);
   } catch (error) {
-    if (error instanceof QmpError && error.errorClass !== undefined) return undefined;
+    if (error instanceof QmpError && error.errorClass !== undefined) return { cpus };
     throw error;
   }
   const memory = asObject(await qmp.execute('query-memory-size-summary'));
-  return { memoryBytes: Number(memory['base-memory']), cpus: (await cpuSlots(qmp)).length };
+  return { memoryBytes: Number(memory['base-memory']), cpus };
 }
 
 const mebibyte = 2 ** 20;

@@ -11,6 +11,12 @@ export interface QemuSpec {
   /** Places for CPUs, of which the last may be taken while it runs. */
   readonly mostCpus: number;
   readonly memoryBytes: number;
+  /** A file that the memory is mapped from: `shared`, so that the file is the memory, or privately, so that it stays as it is. */
+  readonly memoryFile?: { readonly path: string; readonly shared: boolean };
+  /** false: without the balloon, through which a guest can make QEMU discard memory, and with it a `memoryFile`'s pages. */
+  readonly balloon: boolean;
+  /** It does not boot: it waits for `migrate-incoming` to say where the state of its devices is. */
+  readonly incoming: boolean;
   /** Direct kernel boot; absent: the firmware boots the first disk. */
   readonly boot?: { readonly kernel: string; readonly initrd?: string; readonly cmdline: string };
   /** virtio-blk, in the order vda, vdb, … */
@@ -19,9 +25,14 @@ export interface QemuSpec {
   readonly nics: readonly NicSpec[];
   /** Files that each hold one SMBIOS type 11 string, e.g. `io.systemd.credential:NAME=VALUE`. */
   readonly smbiosStrings: readonly string[];
-  readonly consoleSocket: string;
-  readonly qmpSocket: string;
+  readonly console: Channel;
+  readonly qmp: Channel;
+  /** The way to the box's own program in the guest: guest.ts. */
+  readonly guest: Channel;
 }
+
+/** A socket that QEMU listens on, or an inherited one that is connected. */
+export type Channel = { readonly path: string } | { readonly fd: number };
 
 export interface DiskSpec {
   readonly path: string;
@@ -39,7 +50,9 @@ export type NicBackend =
   /** An existing tap in QEMU's network namespace. */
   | { readonly type: 'tap'; readonly ifname: string }
   /** QEMU's own user-mode network, cut off from everything but one forward. Needs no rights; slow. */
-  | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number };
+  | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number }
+  /** A network with nobody else in it. */
+  | { readonly type: 'none' };
 
 /** A value inside a comma-separated QEMU option: each comma doubled (qemu(1), "any comma must be doubled"). */
 export const escapeValue = (value: string): string => value.replaceAll(',', ',,');
@@ -49,6 +62,9 @@ function option(head: string, properties: Readonly<Record<string, string | numbe
   const rest = Object.entries(properties).map(([key, value]) => `${key}=${escapeValue(String(value))}`);
   return [head, ...rest].filter((part) => part !== '').join(',');
 }
+
+const channel = (id: string, channel: Channel): string =>
+  option('socket', 'path' in channel ? { id, path: channel.path, server: 'on', wait: 'off' } : { id, fd: channel.fd });
 
 /** QEMU's name for the balloon. */
 export const balloonId = 'balloon';
@@ -71,26 +87,52 @@ export function qemuArguments(spec: QemuSpec): string[] {
     ...bootArguments(spec),
     ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, spec.boot === undefined && index === 0)),
     ...spec.nics.flatMap(nicArguments),
-    ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
-    ...['-chardev', option('socket', { id: 'console', path: spec.consoleSocket, server: 'on', wait: 'off' })],
-    ...['-serial', 'chardev:console'],
-    ...['-chardev', option('socket', { id: 'qmp', path: spec.qmpSocket, server: 'on', wait: 'off' })],
+    ...['-object', 'rng-random,id=rng0,filename=/dev/urandom'],
+    ...['-device', option('virtio-rng-pci', { rng: 'rng0', addr: hex(slots.entropy) })],
+    ...['-chardev', channel('console', spec.console), '-serial', 'chardev:console'],
+    ...['-chardev', channel('qmp', spec.qmp)],
     ...['-mon', 'chardev=qmp,mode=control'],
+    ...['-chardev', channel('guest', spec.guest)],
+    ...['-device', option('virtio-serial-pci', { addr: hex(slots.serial) })],
+    ...['-device', option('virtserialport', { chardev: 'guest', name: guestPort })],
     ...spec.smbiosStrings.flatMap((path) => ['-smbios', option('type=11', { path })]),
-    // Through it the guest gives memory back; it takes some again rather than kill a process for want of it.
-    ...[
-      '-device',
-      option('virtio-balloon-pci', { id: balloonId, 'deflate-on-oom': 'on', 'free-page-reporting': 'on' }),
-    ],
+    ...(spec.balloon ? balloonArguments : []),
+    ...(spec.incoming ? ['-incoming', 'defer'] : []),
   ];
 }
+
+/** The port's name in the guest: /dev/virtio-ports/tsv. */
+export const guestPort = 'tsv';
+
+/**
+ * Places on the PCI bus. Each device has its own, whatever others there are: the state of a machine can be taken over by a
+ * QEMU that was started with the same devices, and they are recognised by their places. 0 and 31 are of the board.
+ */
+const slots = { disk: 2, entropy: 3, serial: 4, balloon: 5, nics: 8, dataDisks: 16 } as const;
+/** What there is room for, beside the first disk. */
+export const mostNics = slots.dataDisks - slots.nics;
+export const mostDataDisks = 31 - slots.dataDisks;
+
+const hex = (slot: number): string => `0x${slot.toString(16)}`;
+
+// Through it the guest gives memory back; it takes some again rather than kill a process for want of it.
+const balloonArguments = [
+  '-device',
+  option('virtio-balloon-pci', {
+    id: balloonId,
+    'deflate-on-oom': 'on',
+    'free-page-reporting': 'on',
+    addr: hex(slots.balloon),
+  }),
+];
 
 /** Machine type, accelerator, CPUs, memory. */
 function machineArguments(spec: QemuSpec): string[] {
   const memoryMebibytes = Math.ceil(spec.memoryBytes / mebibyte);
   return [
     // No emulated VMware port, no HPET: nothing of a Linux guest needs them, and each costs boot time.
-    ...['-machine', 'q35,usb=off,vmport=off,hpet=off,dump-guest-core=off'],
+    ...['-machine', 'q35,usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram'],
+    ...['-object', memoryBackend(spec.memoryFile, memoryMebibytes)],
     ...['-accel', spec.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
     ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max'],
     ...[
@@ -102,6 +144,13 @@ function machineArguments(spec: QemuSpec): string[] {
       spec.uuid,
     ],
   ];
+}
+
+function memoryBackend(file: QemuSpec['memoryFile'], mebibytes: number): string {
+  const size = { id: 'ram', size: `${mebibytes}M` };
+  return file === undefined
+    ? option('memory-backend-ram', size)
+    : option('memory-backend-file', { ...size, 'mem-path': file.path, share: file.shared ? 'on' : 'off' });
 }
 
 function bootArguments({ boot }: QemuSpec): string[] {
@@ -134,6 +183,7 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
     '-device',
     option('virtio-blk-pci', {
       drive: node,
+      addr: hex(index === 0 ? slots.disk : slots.dataDisks + index - 1),
       ...(disk.serial === undefined ? {} : { serial: disk.serial.slice(0, 20) }),
       ...(bootFrom ? { bootindex: 0 } : {}), // with -kernel the place is taken: QEMU would refuse
     }),
@@ -143,13 +193,13 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
 function nicArguments(nic: NicSpec, index: number): string[] {
   const id = `net${index}`;
   return [
-    ...['-netdev', netdev(id, nic.backend)],
+    ...['-netdev', netdev(id, index, nic.backend)],
     // No option ROM: nothing boots from the network, and loading it costs boot time.
-    ...['-device', option('virtio-net-pci', { netdev: id, mac: nic.mac, romfile: '' })],
+    ...['-device', option('virtio-net-pci', { netdev: id, mac: nic.mac, romfile: '', addr: hex(slots.nics + index) })],
   ];
 }
 
-function netdev(id: string, backend: NicBackend): string {
+function netdev(id: string, index: number, backend: NicBackend): string {
   switch (backend.type) {
     case 'tap':
       return option('tap', { id, ifname: backend.ifname, script: 'no', downscript: 'no' });
@@ -160,5 +210,7 @@ function netdev(id: string, backend: NicBackend): string {
           : { hostfwd: `tcp:127.0.0.1:${backend.hostPort}-:${backend.guestPort ?? 22}` };
       return option('user', { id, restrict: 'on', ...forward });
     }
+    case 'none':
+      return option('hubport', { id, hubid: index });
   }
 }

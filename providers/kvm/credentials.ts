@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Identity } from '../../src/ssh/identity.ts';
+import type { GuestFile } from './guest.ts';
 
 /** One systemd credential (systemd.exec(5), systemd.system-credentials(7)). */
 export interface Credential {
@@ -16,30 +17,44 @@ export interface Resolver {
   readonly nameServers: readonly string[];
 }
 
+/** The files that make a guest this machine: keys, names, name servers. Pure. A folder comes before what is in it. */
+export function identityFiles(
+  identity: Identity,
+  user: string,
+  hostname: string,
+  resolver: Resolver,
+): readonly GuestFile[] {
+  const keys = `${identity.login.publicKey}\n`;
+  const root = (path: string, mode: string, text?: string): GuestFile =>
+    text === undefined ? { path, mode, owner: 'root' } : { path, mode, owner: 'root', text };
+  return [
+    root('/etc/ssh/ssh_host_ed25519_key', '0600', identity.host.privateKey),
+    root('/etc/ssh/ssh_host_ed25519_key.pub', '0644', `${identity.host.publicKey}\n`),
+    root('/etc/hostname', '0644', `${hostname}\n`),
+    root('/etc/hosts', '0644', hostsFile(hostname)),
+    root('/etc/resolv.conf', '0644', resolvConf(resolver)),
+    root('/root/.ssh', '0700'),
+    root('/root/.ssh/authorized_keys', '0600', keys),
+    ...(user === 'root'
+      ? []
+      : [
+          { path: `/home/${user}/.ssh`, mode: '0700', owner: user },
+          { path: `/home/${user}/.ssh/authorized_keys`, mode: '0600', owner: user, text: keys },
+        ]),
+  ];
+}
+
 /**
  * What a machine is told about itself before its first boot. Pure.
  * tmpfiles.d lines (`tmpfiles.extra`, systemd 252 and later) put the keys where sshd looks: systemd-tmpfiles-setup runs
  * before sshd, in every boot, and `f+` writes the whole file, so what is in the box gives way.
  */
-export function credentials(identity: Identity, user: string, hostname: string, resolver: Resolver): Credential[] {
-  const file = (path: string, mode: string, owner: string, text: string) =>
-    `f+~ ${path} ${mode} ${owner} ${owner} - ${Buffer.from(text).toString('base64')}`;
-  const keys = `${identity.login.publicKey}\n`;
-  const lines = [
-    file('/etc/ssh/ssh_host_ed25519_key', '0600', 'root', identity.host.privateKey),
-    file('/etc/ssh/ssh_host_ed25519_key.pub', '0644', 'root', `${identity.host.publicKey}\n`),
-    file('/etc/hostname', '0644', 'root', `${hostname}\n`),
-    file('/etc/hosts', '0644', 'root', hostsFile(hostname)),
-    file('/etc/resolv.conf', '0644', 'root', resolvConf(resolver)),
-    'd /root/.ssh 0700 root root -',
-    file('/root/.ssh/authorized_keys', '0600', 'root', keys),
-  ];
-  if (user !== 'root') {
-    lines.push(
-      `d /home/${user}/.ssh 0700 ${user} ${user} -`,
-      file(`/home/${user}/.ssh/authorized_keys`, '0600', user, keys),
-    );
-  }
+export function credentials(files: readonly GuestFile[]): Credential[] {
+  const lines = files.map(({ path, mode, owner, text }) =>
+    text === undefined
+      ? `d ${path} ${mode} ${owner} ${owner} -`
+      : `f+~ ${path} ${mode} ${owner} ${owner} - ${Buffer.from(text).toString('base64')}`,
+  );
   return [{ name: 'tmpfiles.extra', value: `${lines.join('\n')}\n` }];
 }
 

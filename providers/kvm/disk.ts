@@ -1,10 +1,12 @@
 import { lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Disk } from '../../src/model/project.ts';
 import type { BoxRef } from '../../src/model/provider.ts';
+import { parseQcow2Header, type Qcow2Header, readHead } from '../../src/store/qcow2.ts';
+import { templateFiles } from '../../src/store/template/layout.ts';
 import { mustRun } from '../../src/sys/command.ts';
 import type { MachineFiles } from './files.ts';
-import { parseQcow2Header, type Qcow2Header, readHead } from './qcow2.ts';
 
 export type BoxDisk = NonNullable<BoxRef['disk']>;
 
@@ -25,27 +27,37 @@ export function checkBoxDisk(disk: BoxDisk): void {
 }
 
 /**
- * Makes the machine's disk: an empty qcow2 overlay over the box's frozen one. Already there: checked and kept.
+ * Makes the machine's disk anew: an empty qcow2 overlay over the box's frozen one, or over a template's, which lies over that.
  * @throws TSV_VM_START, TSV_HOST_MISSING
  */
-export async function ensureOverlay(files: MachineFiles, disk: BoxDisk): Promise<void> {
+export async function makeOverlay(files: MachineFiles, disk: BoxDisk, template?: string): Promise<void> {
   checkBoxDisk(disk);
-  if (exists(files.disk)) return checkOverlay(files.disk, disk);
-  await createImage(files.disk, ['-F', disk.format, '-b', disk.path], disk.virtualBytes);
+  if (template !== undefined) checkOverlay(template, disk);
+  const base = template === undefined ? disk : { path: template, format: 'qcow2' };
+  rmSync(files.disk, { force: true });
+  await createImage(files.disk, ['-F', base.format, '-b', base.path], disk.virtualBytes);
 }
 
 /**
- * Checks that a machine's disk is the overlay that we made: a project folder may come from anybody.
+ * Checks that a machine's disk is an overlay that we made: a project folder may come from anybody.
+ * @param templates the folder of the store's templates, over whose disks it may lie, too
  * @throws TSV_VM_START when it has another base, or data outside.
  */
-export function checkOverlay(file: string, disk: BoxDisk): void {
+export function checkOverlay(file: string, disk: BoxDisk, templates?: string): void {
   const hint = "'tsv destroy' and 'tsv up' make a new disk";
   const header = readHeader(file, hint);
   if (header.externalDataFile) throw unsafe(file, 'it keeps its data in another file', hint);
-  if (header.backingFile !== disk.path || header.backingFormat !== disk.format) {
-    const found = `${header.backingFile ?? 'nothing'} (${header.backingFormat ?? 'no format'})`;
-    throw unsafe(file, `it lies over ${found}, not over the box's ${disk.path} (${disk.format})`, hint);
+  const { backingFile, backingFormat } = header;
+  if (backingFile === disk.path && backingFormat === disk.format) return;
+  if (templates !== undefined && backingFile !== undefined && backingFormat === 'qcow2') {
+    const name = basename(dirname(backingFile));
+    if (backingFile === join(templates, name, templateFiles.disk)) {
+      checkOverlay(backingFile, disk);
+      return;
+    }
   }
+  const found = `${backingFile ?? 'nothing'} (${backingFormat ?? 'no format'})`;
+  throw unsafe(file, `it lies over ${found}, not over the box's ${disk.path} (${disk.format})`, hint);
 }
 
 /** Makes the data disks that are not there and grows those that are too small. Never shrinks one. */
@@ -73,7 +85,7 @@ export function checkDataDisk(file: string): Qcow2Header {
 }
 
 /** A file has its final name only when it is complete. */
-async function createImage(file: string, options: readonly string[], virtualBytes: number): Promise<void> {
+export async function createImage(file: string, options: readonly string[], virtualBytes: number): Promise<void> {
   const staging = `${file}.new`;
   rmSync(staging, { force: true });
   await mustRun(['qemu-img', 'create', '-q', '-f', 'qcow2', ...options, staging, String(virtualBytes)], {

@@ -1,25 +1,31 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
-import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
+import { readIdentity } from '../../src/ssh/identity.ts';
+import { templatesFolder } from '../../src/store/template/layout.ts';
+import type { Template } from '../../src/store/template/template.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { wasStarved } from '../../src/sys/kernel-log.ts';
 import { isAlive } from '../../src/sys/process.ts';
-import type { AccelChooser } from './accel.ts';
-import { mostOf, placesForCpus } from './adjust.ts';
+import { syncFolder } from '../../src/sys/sync-folder.ts';
+import type { Accel, AccelChooser } from './accel.ts';
+import { mostOf } from './adjust.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
 import { type Attachment, attach, findQemu, QemuGone, within } from './attachment.ts';
 import { beginLog, lastLogLines } from './console.ts';
-import { credentials, writeCredentials } from './credentials.ts';
-import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay } from './disk.ts';
+import { credentials, identityFiles, writeCredentials } from './credentials.ts';
+import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } from './disk.ts';
 import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
-import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
+import { writeShape } from './shape.ts';
+import { machineSpec } from './spec.ts';
 import { errorText } from './text.ts';
+import { findTemplate, goOn, isWarmable } from './warm.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
 const launchMs = 60_000;
@@ -34,6 +40,8 @@ const quitMs = 2000;
 
 export interface LifecycleOptions {
   readonly launcher: Launcher;
+  /** The per-user store, which has the templates. */
+  readonly store: string;
   readonly accel: AccelChooser;
   readonly nic: (machine: string, index: number) => NicBackend;
 }
@@ -41,7 +49,7 @@ export interface LifecycleOptions {
 type StopOptions = Parameters<Provider['stop']>[1];
 
 /** Starting, finding, stopping of QEMU processes; keeps hold of those that run. */
-export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
+export function createLifecycle({ launcher, store, accel, nic }: LifecycleOptions) {
   /** By `context.dir`. An entry leaves when its process is gone. */
   const held = new Map<string, { readonly process: ProcessRef; readonly attaching: Promise<Attachment> }>();
 
@@ -68,29 +76,89 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     return attaching;
   };
 
-  const launch = async (context: MachineContext, boxDisk: BoxDisk, accelName: 'kvm' | 'tcg'): Promise<ProcessRef> => {
+  const launch = async (
+    context: MachineContext,
+    boxDisk: BoxDisk,
+    accelName: 'kvm' | 'tcg',
+    template: Template | undefined,
+  ): Promise<ProcessRef> => {
     const files = machineFiles(context);
     const identity = readIdentity(files.identity);
     checkBoxDisk(boxDisk);
-    checkOverlay(files.disk, boxDisk);
+    if (existsSync(files.unused)) await makeOverlay(files, boxDisk, template?.disk);
+    checkOverlay(files.disk, boxDisk, templatesFolder(store));
     for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
     mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
-    for (const stale of [files.qmpSocket, files.consoleSocket, files.qemuLog]) rmSync(stale, { force: true });
+    for (const stale of [...sockets(files), files.qemuLog]) rmSync(stale, { force: true });
     beginLog(files.consoleLog);
-    const smbiosStrings = writeCredentials(
-      files.credentials,
-      credentials(identity, context.box.user, context.machine.hostname, {
-        search: context.projectName,
-        nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
+    const resolver = {
+      search: context.projectName,
+      nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
+    };
+    const own = identityFiles(identity, context.box.user, context.machine.hostname, resolver);
+    const balloon = template === undefined;
+    writeShape(files, { cpus: context.machine.cpus, balloon });
+    const argv = qemuArguments(
+      machineSpec(context, files, identity, {
+        accel: accelName,
+        balloon,
+        incoming: template !== undefined,
+        nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
+        smbiosStrings: writeCredentials(files.credentials, credentials(own)),
+        ...(template === undefined ? {} : { memoryFile: { path: template.memory, shared: false } }),
       }),
     );
-    const argv = qemuArguments({
-      ...machineSpec(context, files, identity),
-      accel: accelName,
-      nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
-      smbiosStrings,
-    });
-    return launcher.launch({ argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' });
+    const request = { argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' } as const;
+    if (template === undefined) return launcher.launch(request);
+    const devices = openSync(template.devices, 'r');
+    try {
+      return await launcher.launch({ ...request, fds: [devices] });
+    } finally {
+      closeSync(devices);
+    }
+  };
+
+  /** Launches, and lets its CPUs go. What fails leaves no process. */
+  const begin = async (
+    context: MachineContext,
+    boxDisk: BoxDisk,
+    chosen: Accel,
+    template: Template | undefined,
+    { signal, record }: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
+  ): Promise<StartResult> => {
+    const files = machineFiles(context);
+    let process: ProcessRef | undefined;
+    try {
+      process = await launch(context, boxDisk, chosen.accel, template);
+      await record(process);
+      const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
+      if (template !== undefined) await unlessAborted(goOn(qmp, context, files, readIdentity(files.identity)), signal);
+      const most = await mostOf(qmp);
+      // From here on the disk is the machine's own: no start makes it anew.
+      if (existsSync(files.unused)) {
+        rmSync(files.unused);
+        syncFolder(context.dir);
+      }
+      if (template === undefined) await qmp.execute('cont');
+      return { process, accel: chosen, most, boot: template === undefined ? 'cold' : 'warm' };
+    } catch (error) {
+      if (process !== undefined) await killAndWait(process);
+      throw error;
+    }
+  };
+
+  /** One that runs already, maybe with its CPUs still to be let go. */
+  const goOnWith = async (
+    context: MachineContext,
+    process: ProcessRef,
+    signal: AbortSignal,
+    record: (process: ProcessRef) => Promise<void>,
+  ): Promise<StartResult> => {
+    await record(process);
+    const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
+    const most = await mostOf(qmp);
+    if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
+    return { process, accel: await reportedAccel(qmp), most };
   };
 
   const killAndWait = async (process: ProcessRef): Promise<void> => {
@@ -132,7 +200,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       const recorded = isAlive(context.process) || existsSync(files.qmpSocket);
       const process = recorded ? find(context, files) : undefined;
       if (process !== undefined) return { state: 'running', process };
-      const parts = { disk: existsSync(files.disk), 'identity folder': existsSync(files.identity) };
+      const parts = {
+        disk: existsSync(files.disk) || existsSync(files.unused),
+        'identity folder': existsSync(files.identity),
+      };
       const missing = Object.entries(parts).flatMap(([name, there]) => (there ? [] : [name]));
       if (missing.length === Object.keys(parts).length) return { state: 'absent' };
       if (missing.length > 0)
@@ -149,32 +220,34 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     ): Promise<StartResult> {
       const files = machineFiles(context);
       const { machine } = context;
+      const { name } = machine;
+      const failed = (error: unknown): TsvError =>
+        signal.aborted ? cancelled(name) : startFailure(name, files, error);
       const running = find(context, files);
-      const chosen = running === undefined ? await accel.choose(machine.accel, context.box.kernel) : undefined;
-      if (signal.aborted) throw cancelled(machine.name);
-      if (chosen?.accel === 'tcg' && machine.accel === 'auto') {
-        notice(`${machine.name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
+      if (running !== undefined && !existsSync(files.unused))
+        return goOnWith(context, running, signal, record).catch((error: unknown) => Promise.reject(failed(error)));
+      if (running !== undefined) await killAndWait(running); // a start that was cut short: it is nobody yet
+      const chosen = await accel.choose(machine.accel, context.box.kernel);
+      if (signal.aborted) throw cancelled(name);
+      if (chosen.accel === 'tcg' && machine.accel === 'auto') {
+        notice(`${name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
       }
-      let process = running;
-      try {
-        process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg');
-        await record(process);
-        const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
-        const most = await mostOf(qmp);
-        if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
-        return { process, accel: chosen ?? (await reportedAccel(qmp)), ...(most === undefined ? {} : { most }) };
-      } catch (error) {
-        if (running === undefined && process !== undefined) await killAndWait(process);
-        if (signal.aborted) throw cancelled(machine.name);
-        throw startFailure(machine.name, files, error);
+      const attempt = (template?: Template) => begin(context, boxDisk, chosen, template, { signal, record });
+      if (isWarmable(context, files)) {
+        const template = await findTemplate(context, chosen.accel, { store, facts: accel.facts() });
+        const why = typeof template === 'string' ? template : await attempt(template).catch(errorText);
+        if (typeof why !== 'string') return why;
+        if (signal.aborted) throw cancelled(name);
+        notice(`${name} boots cold: ${why.split('\n')[0]}`);
       }
+      return attempt().catch((error: unknown) => Promise.reject(failed(error)));
     },
 
     async stop(context: MachineContext, options: StopOptions): Promise<void> {
       const files = machineFiles(context);
       const process = find(context, files);
       if (process !== undefined) await bringDown(context, process, options);
-      for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
+      for (const socket of sockets(files)) rmSync(socket, { force: true });
     },
 
     /** How QEMU ended; what it said of that is in its log. */
@@ -183,7 +256,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       await attachment?.exited;
       await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
-      for (const socket of [files.qmpSocket, files.consoleSocket]) rmSync(socket, { force: true });
+      for (const socket of sockets(files)) rmSync(socket, { force: true });
       const ending = endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));
       const { process } = context;
       const starved = ending.signal === 'KILL' && process !== undefined && wasStarved(process);
@@ -236,40 +309,6 @@ async function powerOff({ qmp, exited }: Attachment, state: string, timeoutMs: n
   }
 }
 
-function machineSpec(context: MachineContext, files: MachineFiles, identity: Identity) {
-  const { machine, box } = context;
-  const words = [
-    ...(box.cmdline ?? '').split(/\s+/),
-    'net.ifnames=0', // eth0, eth1, … as MachineAddress.device promises
-    `systemd.machine_id=${identity.machineId}`,
-    `systemd.hostname=${machine.hostname}`,
-  ];
-  return {
-    binary: qemuProgram,
-    name: `${context.projectName}/${machine.name}`,
-    processName: `tsv-${machine.name}`,
-    uuid: asUuid(identity.machineId),
-    cpus: machine.cpus,
-    mostCpus: placesForCpus(machine.cpus),
-    memoryBytes: machine.memoryBytes,
-    ...(box.kernel === undefined
-      ? {}
-      : {
-          boot: {
-            kernel: box.kernel,
-            ...(box.initrd === undefined ? {} : { initrd: box.initrd }),
-            cmdline: [...new Set(words)].join(' ').trim(),
-          },
-        }),
-    disks: [
-      { path: files.disk, format: 'qcow2' as const },
-      ...machine.disks.map((disk) => ({ path: files.dataDisk(disk), format: 'qcow2' as const, serial: disk.name })),
-    ],
-    consoleSocket: files.consoleSocket,
-    qmpSocket: files.qmpSocket,
-  };
-}
-
 /** RunState of QEMU's QAPI: `prelaunch`, `running`, `paused`, `shutdown`, … */
 async function status(qmp: Qmp, timeoutMs?: number): Promise<string> {
   const answer = await qmp.execute('query-status', {}, timeoutMs === undefined ? {} : { timeoutMs });
@@ -280,6 +319,22 @@ async function status(qmp: Qmp, timeoutMs?: number): Promise<string> {
 async function reportedAccel(qmp: Qmp): Promise<{ accel: 'kvm' | 'tcg'; reason: string }> {
   const enabled = asObject(await qmp.execute('query-kvm')).enabled === true;
   return { accel: enabled ? 'kvm' : 'tcg', reason: 'as QEMU says; it was running already' };
+}
+
+const sockets = ({ qmpSocket, consoleSocket, guestSocket }: MachineFiles) => [qmpSocket, consoleSocket, guestSocket];
+
+/** What `work` gives, unless the signal fires first. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const over = new AbortController();
+  const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
+  aborted.catch(() => {});
+  work.catch(() => {});
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([work, aborted]);
+  } finally {
+    over.abort();
+  }
 }
 
 const cancelled = (name: string): TsvError =>

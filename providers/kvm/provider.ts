@@ -1,29 +1,31 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import type { CheckReport } from '../../src/kvm/protocol.ts';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Dialler, Launcher } from '../../src/model/launch.ts';
-import type { Machine } from '../../src/model/project.ts';
-import type { ExecSession, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
+import type { Machine, VmShape } from '../../src/model/project.ts';
+import type { BoxRef, ExecSession, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import { ensureIdentity, loginKeyFile } from '../../src/ssh/identity.ts';
 import { kvmTrialFile } from '../../src/state/paths.ts';
+import type { Template } from '../../src/store/template/template.ts';
 import { createAccelChooser } from './accel.ts';
 import { adjustVm, restoreMemory } from './adjust.ts';
 import type { NicBackend } from './arguments.ts';
 import { consoleSession } from './attach.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
-import { ensureDataDisks, ensureOverlay } from './disk.ts';
+import { ensureDataDisks } from './disk.ts';
 import { machineFiles } from './files.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
 import { tapName } from './tap.ts';
+import { BackgroundTemplates, ensureTemplate, type MakeOptions } from './template.ts';
 
 export interface KvmOptions {
   readonly launcher: Launcher;
   /** Dials from inside the sandbox's network namespace. */
   readonly dialler: Dialler;
   readonly ssh: ConnectSsh;
-  /** A folder of the per-user store: keeps the outcome of the acceleration trial. */
+  /** The per-user store: keeps templates, and the outcome of the acceleration trial. */
   readonly cacheDir: string;
   /** Uses KVM up to guests that run: `src/kvm/run.ts`. */
   readonly check: () => Promise<CheckReport>;
@@ -35,6 +37,12 @@ export interface KvmProvider extends Provider {
   /** The last lines of a machine's console, printable as they are, whether it runs or not. */
   consoleLines(context: MachineContext, count: number): string[];
   attach(context: MachineContext): Promise<ExecSession>;
+  /** The template that such machines start from, made if there is none. @throws TSV_TEMPLATE, TSV_CANCELLED, TSV_HOST_MISSING */
+  warm(
+    machine: VmShape & Pick<Machine, 'accel'>,
+    box: BoxRef,
+    options: Omit<MakeOptions, 'background'>,
+  ): Promise<Template>;
   /** Lets go of every running machine; they run on and can be adopted by another instance. */
   detach(): Promise<void>;
 }
@@ -50,14 +58,15 @@ export interface KvmMemory {
 
 /** Virtual machines as QEMU processes. */
 export function createKvmProvider(options: KvmOptions): KvmProvider {
-  const { launcher } = options;
+  const { launcher, cacheDir: store } = options;
   const accel = createAccelChooser({
     qemuBinary: lookUp(qemuProgram) ?? qemuProgram,
     cacheFile: kvmTrialFile(options.cacheDir),
     check: options.check,
   });
   const nic = options.nic ?? ((machine, index) => ({ type: 'tap', ifname: tapName(machine, index) }));
-  const lifecycle = createLifecycle({ launcher, accel, nic });
+  const lifecycle = createLifecycle({ launcher, store, accel, nic });
+  const templates = new BackgroundTemplates();
 
   return {
     kind: 'vm',
@@ -74,7 +83,9 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     async create(context) {
       const files = machineFiles(context);
-      await ensureOverlay(files, boxDisk(context));
+      boxDisk(context);
+      // The disk itself is made by the first start, which knows over what.
+      if (!existsSync(files.disk)) writeFileSync(files.unused, '', { mode: 0o600 });
       await ensureDataDisks(files, context.machine.disks);
       const identity = ensureIdentity(files.identity, `tsv ${context.projectName}/${context.machine.name}`);
       return {
@@ -96,6 +107,10 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     },
 
     adopt: (context) => {
+      const { process } = context;
+      // A start that was cut short: it is nobody yet, and would stay so.
+      if (process !== undefined && existsSync(machineFiles(context).unused))
+        return void launcher.kill(process, 'SIGKILL');
       // Where the agent before was killed on the way to another. One that does not answer is told of where it is used.
       const restored = lifecycle.attached(context).then(({ qmp }) => restoreMemory(qmp, context.machine));
       restored.catch(() => {});
@@ -118,7 +133,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       const times = timesFile(files.consoleLog);
       const logs = [files.consoleLog, `${files.consoleLog}.1`, times, `${times}.1`, files.qemuLog];
       const staging = [`${files.disk}.new`, `${files.identity}.new`];
-      for (const path of [files.disk, files.disks, files.identity, files.credentials, ...logs, ...staging]) {
+      const small = [files.unused, files.shape, `${files.shape}.new`];
+      for (const path of [files.disk, files.disks, files.identity, files.credentials, ...small, ...logs, ...staging]) {
         rmSync(path, { recursive: true, force: true });
       }
     },
@@ -135,7 +151,22 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       return consoleSession(console, exited);
     },
 
-    detach: () => lifecycle.detachAll(),
+    prepare({ machine, box }, log) {
+      if (machine.warm === false || box.warm !== true) return;
+      void accel.choose(machine.accel, box.kernel).then((chosen) => {
+        templates.make({ store, machine, box, accel: chosen.accel, facts: accel.facts() }, log);
+      });
+    },
+
+    async warm(machine, box, making) {
+      const { accel: chosen } = await accel.choose(machine.accel, box.kernel);
+      const request = { store, machine, box, accel: chosen, facts: accel.facts() };
+      return ensureTemplate(request, { ...making, background: false });
+    },
+
+    async detach() {
+      await Promise.all([templates.close(), lifecycle.detachAll()]);
+    },
   };
 }
 

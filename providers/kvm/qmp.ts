@@ -49,6 +49,11 @@ export async function connectQmp(path: string, options: { timeoutMs?: number } =
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve).once('error', reject);
   });
+  return converseQmp(socket, timeoutMs);
+}
+
+/** The same over a socket that is connected. */
+export async function converseQmp(socket: Socket, timeoutMs: number): Promise<Qmp> {
   const conversation = converse(socket);
   try {
     await bounded(conversation.greeting, timeoutMs, 'the QMP greeting');

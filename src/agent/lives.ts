@@ -116,6 +116,7 @@ export class Lives {
       holder: sandbox.holder,
       ...(started.accel === undefined ? {} : { accel: started.accel }),
       ...(started.most === undefined ? {} : { most: started.most }),
+      ...(started.boot === undefined ? {} : { boot: started.boot }),
     }));
     this.options.happened(name, { type: 'started' });
   }

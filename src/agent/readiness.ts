@@ -91,6 +91,8 @@ export class Readiness {
     if (!this.records.of(name).ready) {
       await this.records.update(name, (record) => ({ ...record, ready: true }));
       this.options.happened(name, { type: 'ready' });
+      const log = (text: string) => console.error(`${name}: ${text}`);
+      this.records.provider(this.records.of(name)).prepare?.(this.records.context(name), log);
     }
     this.watchHealth(name);
   }

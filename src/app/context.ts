@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createKvmProvider } from '../../providers/kvm/index.ts';
+import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
 import { createNamespaceProvider } from '../../providers/namespace/index.ts';
 import { Changes } from '../agent/changes.ts';
 import { Engine } from '../agent/engine.ts';
@@ -130,25 +130,34 @@ const signalNumbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = {
   SIGCONT: 18,
 };
 
-/** What the providers say of this host. Changes nothing. */
-export async function probeProviders(options: {
-  map: UserMap;
-  storeDir: string;
-  kvmCheck: () => Promise<CheckReport>;
-}): Promise<readonly Requirement[]> {
-  const unused = () => Promise.reject(new TsvError('TSV_INTERNAL', 'a probe does not run machines'));
-  const kvm = createKvmProvider({
+interface HostParts {
+  readonly map: UserMap;
+  readonly storeDir: string;
+  readonly kvmCheck: () => Promise<CheckReport>;
+}
+
+/** Of a provider that runs no machine. */
+const unused = () => Promise.reject(new TsvError('TSV_INTERNAL', 'a command without an agent does not run machines'));
+
+const idleKvm = ({ storeDir, kvmCheck }: HostParts) =>
+  createKvmProvider({
     launcher: { launch: unused, exited: unused, kill: () => false },
     dialler: { dial: unused },
     ssh: unused,
-    cacheDir: options.storeDir,
-    check: options.kvmCheck,
+    cacheDir: storeDir,
+    check: kvmCheck,
   });
+
+/** What makes templates for warm starts. */
+export const templateMaker = (parts: HostParts): Pick<KvmProvider, 'warm'> => idleKvm(parts);
+
+/** What the providers say of this host. Changes nothing. */
+export async function probeProviders(parts: HostParts): Promise<readonly Requirement[]> {
   const namespace = createNamespaceProvider({
-    map: options.map,
+    map: parts.map,
     connect: unused,
     dial: unused,
     copyProgram: '',
   });
-  return (await Promise.all([kvm.probe(), namespace.probe()])).flat();
+  return (await Promise.all([idleKvm(parts).probe(), namespace.probe()])).flat();
 }

@@ -81,6 +81,15 @@ export function createProgram(
       .addOption(json)
       .option('-q, --quiet', 'print errors only')
       .action(act(async () => (await import('./commands/box.ts')).build as Handler<never>));
+    box
+      .command('warm')
+      .description('make what the box’s virtual machines start from without booting')
+      .argument('<name>', 'the box')
+      .option('--memory <size>', 'for machines with this much, and not for those of the Tsfile')
+      .addOption(new Option('--cpus <n>', 'for machines with so many').argParser(wholeNumber))
+      .addOption(json)
+      .option('-q, --quiet', 'print errors only')
+      .action(act(async () => (await import('./commands/box.ts')).warm as Handler<never>));
   };
 
   const describe: Describe = { program, only, when, define, names, json, parallel };

@@ -8,6 +8,7 @@ import { readLimits } from './limits.ts';
 import { readShares } from './mounts.ts';
 import { defaultNetwork } from './networks.ts';
 import {
+  booleanOf,
   choiceOf,
   commandOf,
   durationOf,
@@ -140,6 +141,7 @@ export function readMachine(
       bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
       stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
       accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',
+      ...(kind === 'vm' && booleanOf(either('warm')) === false ? { warm: false } : {}),
       ...(isolation === undefined ? {} : { isolation }),
     },
   };
@@ -179,7 +181,10 @@ const notFor: Readonly<Record<MachineKind, readonly (readonly [key: string, mess
     ['io', '`io` is for containers', 'remove it'],
     ...isolationKeys.map((key) => [key, `\`${key}\` is only for containers`, 'remove it'] as const),
   ],
-  container: [['accel', '`accel` is for VMs', 'remove it']],
+  container: [
+    ['accel', '`accel` is for VMs', 'remove it'],
+    ['warm', '`warm` is for VMs; containers start at once', 'remove it'],
+  ],
 };
 
 function readKind(node: Node, report: Report): MachineKind | undefined {

@@ -90,6 +90,7 @@ export const errorCodes = {
   TSV_SECCOMP: 'a system call filter could not be made',
   TSV_COMMAND_NOT_FOUND: 'the command does not exist in the machine',
   TSV_VM_START: 'QEMU could not be started',
+  TSV_TEMPLATE: 'no template for warm starts could be made',
   TSV_VM_ACCEL: 'the wanted acceleration is not usable',
   TSV_VM_DIED: 'QEMU ended unexpectedly',
   TSV_WAIT: 'a machine did not become ready in time',

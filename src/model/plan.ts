@@ -10,6 +10,7 @@ export type Action =
       readonly volume: string;
     }
   | { readonly do: 'box.ensure'; readonly box: string; readonly kind: 'vm' | 'container' }
+  | { readonly do: 'box.warm'; readonly box: string }
   /** `image`: a reference in full. */
   | { readonly do: 'image.ensure'; readonly image: string }
   | { readonly do: 'image.push'; readonly image: string }

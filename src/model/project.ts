@@ -85,9 +85,14 @@ export interface Machine {
   readonly stopTimeoutMs: number;
   /** VMs only. */
   readonly accel: 'auto' | 'kvm' | 'tcg';
+  /** VMs only: its first start may go on from the memory of a template. Absent: it may. */
+  readonly warm?: boolean;
   /** Containers only: read it with {@link isolationOf}. */
   readonly isolation?: Isolation;
 }
+
+/** What virtual machines that start from the same template have in common, beside the box. */
+export type VmShape = Pick<Machine, 'memoryBytes' | 'cpus' | 'disks' | 'networks'>;
 
 /** `cpuShares` of a container that names none. */
 export const usualShares = 1024;

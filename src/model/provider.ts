@@ -42,6 +42,8 @@ export interface BoxRef {
   readonly initrd?: string;
   /** Words for the kernel's command line, e.g. `root=/dev/vda rw`. */
   readonly cmdline?: string;
+  /** VM boxes: it has a program that makes another machine of a guest that runs. Absent: it has not. */
+  readonly warm?: boolean;
   /** The ordinary user of the box; the user of the image. */
   readonly user: string;
 }
@@ -51,6 +53,8 @@ export interface StartResult {
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** VMs: see `MachineState.most`. */
   readonly most?: RunLimits;
+  /** VMs: see `MachineState.boot`. */
+  readonly boot?: 'warm' | 'cold';
 }
 
 /** Something the host lacks or has, and the command that mends it. */
@@ -126,6 +130,11 @@ export interface Provider {
     context: MachineContext,
     options?: { readonly keepVolumes?: boolean; readonly keepDisks?: boolean },
   ): Promise<void>;
+  /**
+   * Called when a machine has become reachable after a start: makes, in the background, what lets others like it start sooner.
+   * What it says is for the agent's log.
+   */
+  prepare?(context: MachineContext, log: (text: string) => void): void;
   /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
   connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
 }

@@ -83,6 +83,8 @@ export interface MachineState {
   readonly paused?: boolean;
   /** VMs: what this run can have without another start; absent: what it has is all that it can have. */
   readonly most?: RunLimits;
+  /** VMs: how its last start went: from a template's memory, or through its boot. Absent: through its boot. */
+  readonly boot?: 'warm' | 'cold';
   /** VMs: what it runs on and why, e.g. `{accel: 'tcg', reason: '/dev/kvm: …'}`. */
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
@@ -94,8 +96,8 @@ export interface MachineState {
 }
 
 export interface RunLimits {
-  /** What its memory began with. */
-  readonly memoryBytes: number;
+  /** What its memory began with; absent: that is all that it can have, and it gives none back. */
+  readonly memoryBytes?: number;
   /** Places for virtual CPUs, taken or not. */
   readonly cpus: number;
 }

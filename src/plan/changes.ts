@@ -1,6 +1,6 @@
 import { endingWords, isCompleted } from '../model/ending.ts';
 import { type Disk, type Isolation, isolationOf, type Machine, type Network } from '../model/project.ts';
-import type { MachineState, NetworkState, Observed } from '../model/state.ts';
+import type { MachineState, NetworkState, Observed, RunLimits } from '../model/state.ts';
 import { diskChanges } from './disks.ts';
 
 /** What has to happen to a machine so that it runs as the Tsfile says. */
@@ -136,11 +136,17 @@ function whyNotLive({ spec, most }: MachineState, wanted: Machine): string | und
   if (wanted.kind === 'container') return undefined;
   if (most === undefined) return '';
   const reasons = [
-    ...(wanted.memoryBytes > most.memoryBytes ? [`it was started with ${most.memoryBytes / 2 ** 20}M`] : []),
+    ...whyOtherMemory(spec, most, wanted),
     ...(wanted.cpus > most.cpus ? [`it was started with room for ${most.cpus} CPUs`] : []),
     ...(wanted.cpus < spec.cpus ? ['a running system gives no CPU back'] : []),
   ];
   return reasons.length === 0 ? undefined : reasons.join(', ');
+}
+
+function whyOtherMemory(spec: Machine, { memoryBytes }: RunLimits, wanted: Machine): readonly string[] {
+  if (memoryBytes === undefined)
+    return wanted.memoryBytes === spec.memoryBytes ? [] : ['it shares its memory with the template of its warm start'];
+  return wanted.memoryBytes > memoryBytes ? [`it was started with ${memoryBytes / 2 ** 20}M`] : [];
 }
 
 /** `before` with the limits of `after`: what a machine can take over while it runs. */
@@ -173,12 +179,12 @@ function changedIsolation(before: Machine, after: Machine): string[] {
 }
 
 /** What a machine takes over as it is, running or not. */
-const takenLive = ['dependsOn', 'bootTimeoutMs', 'stopTimeoutMs', 'healthcheck', 'restart', 'oneshot'] as const;
+const takenLive = ['dependsOn', 'bootTimeoutMs', 'stopTimeoutMs', 'healthcheck', 'restart', 'oneshot', 'warm'] as const;
 
 /** `before` with what {@link takenLive} says of `after`. The same object when that changes nothing. */
 export function withLive(before: Machine, after: Machine): Machine {
   if (takenLive.every((key) => sameJson(before[key], after[key]))) return before;
-  const { healthcheck: _, restart: __, oneshot: ___, ...rest } = before;
+  const { healthcheck: _, restart: __, oneshot: ___, warm: ____, ...rest } = before;
   const wanted = takenLive.flatMap((key) => (after[key] === undefined ? [] : [[key, after[key]] as const]));
   return { ...rest, ...Object.fromEntries(wanted) };
 }

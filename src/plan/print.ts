@@ -30,6 +30,8 @@ export function printAction(action: Action): string {
       return `${action.do} ${action.volume}`;
     case 'box.ensure':
       return `${action.do} ${action.box} ${action.kind}`;
+    case 'box.warm':
+      return `${action.do} ${action.box}`;
     case 'image.ensure':
     case 'image.push':
       return `${action.do} ${action.image}`;
@@ -75,6 +77,8 @@ export function describeAction(action: Action): string {
       return `remove volume ${action.volume}`;
     case 'box.ensure':
       return `get box ${action.box} (${action.kind})`;
+    case 'box.warm':
+      return `make a template of ${action.box} for warm starts`;
     case 'image.ensure':
       return `get image ${shortReference(action.image)}`;
     case 'image.push':

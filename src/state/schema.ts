@@ -137,6 +137,7 @@ const machine = object<Machine>(
     restart: object<Restart>({ when: oneOf('on-failure', 'always', 'unless-stopped') }, { most: wholeFrom(1) }),
     oneshot: bool,
     oneOff: bool,
+    warm: bool,
   },
 );
 
@@ -176,7 +177,8 @@ const machineState = object<MachineState>(
     health,
     paused: bool,
     movingFrom: name,
-    most: object<RunLimits>({ memoryBytes: number, cpus: number }, {}),
+    most: object<RunLimits>({ cpus: number }, { memoryBytes: number }),
+    boot: oneOf('warm', 'cold'),
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),
   },
 );

@@ -1,4 +1,6 @@
 import { boxList, buildBox } from '../../app/box.ts';
+import { parseSize } from '../../config/units.ts';
+import { TsvError } from '../../model/errors.ts';
 import type { Handler } from '../program.ts';
 import { withProgress } from '../progress.ts';
 import { renderTable } from '../render/table.ts';
@@ -16,6 +18,20 @@ export const list: Handler<{ json?: boolean }> = async (session, _, options) => 
   session.stdout.write(
     renderTable(['BOX', 'FOR', 'SIZE', 'DESCRIPTION'], rows, readTerminal(session.stdout, session.place.env)),
   );
+  return 0;
+};
+
+export const warm: Handler<{ memory?: string; cpus?: number; json?: boolean; quiet?: boolean }> = async (
+  session,
+  [name = ''],
+  { memory, cpus, ...options },
+) => {
+  const memoryBytes = memory === undefined ? undefined : parseSize(memory);
+  if (memory !== undefined && memoryBytes === undefined)
+    throw new TsvError('TSV_USAGE', `--memory: ${memory} is not a size`, { hint: 'such as --memory 1G' });
+  const { warmBox } = await import('../../app/warm.ts');
+  const wanted = { ...(memoryBytes === undefined ? {} : { memoryBytes }), ...(cpus === undefined ? {} : { cpus }) };
+  await withProgress(session, options, (emit, signal) => warmBox(session.place, name, wanted, emit, signal));
   return 0;
 };
 

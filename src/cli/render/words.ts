@@ -49,6 +49,8 @@ export function wordsOf(action: Action): Words {
       const use = action.kind === 'vm' ? 'for VMs' : 'for containers';
       return words(`box ${action.box}`, `prepare ${use}`, `preparing ${use}`, `ready ${use}`, 'ready');
     }
+    case 'box.warm':
+      return words(`box ${action.box}`, 'make a template', 'making a template', 'starts warm', 'warm');
     case 'image.ensure':
       return words(`image ${shortReference(action.image)}`, 'get', 'getting', 'there', 'ready');
     case 'image.push':

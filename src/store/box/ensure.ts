@@ -115,7 +115,7 @@ function findPart(dir: string): BoxRef | undefined {
 function partMetadata({ name, user, vm }: Recipe, kind: BoxKind, digest: string, bytes: number): PartMetadata {
   const common = { version: 1, name, kind, digest, user, bytes } as const;
   return kind === 'vm' && vm !== undefined
-    ? { ...common, vm: { cmdline: vm.cmdline, virtualBytes: vm.diskBytes } }
+    ? { ...common, vm: { cmdline: vm.cmdline, virtualBytes: vm.diskBytes, ...(vm.warm ? { warm: true } : {}) } }
     : common;
 }
 

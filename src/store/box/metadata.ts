@@ -14,7 +14,12 @@ export interface PartMetadata {
   /** What the part takes up on the disk. */
   readonly bytes: number;
   /** VM parts. */
-  readonly vm?: { readonly cmdline: string; readonly virtualBytes: number };
+  readonly vm?: {
+    readonly cmdline: string;
+    readonly virtualBytes: number;
+    /** See `BoxRef.warm`. */
+    readonly warm?: boolean;
+  };
 }
 
 /**
@@ -65,5 +70,6 @@ export function boxRef(dir: string, metadata: PartMetadata): BoxRef {
     kernel: join(dir, partFiles.kernel),
     initrd: join(dir, partFiles.initrd),
     cmdline: vm.cmdline,
+    ...(vm.warm === true ? { warm: true } : {}),
   };
 }

@@ -17,7 +17,13 @@ export interface Recipe {
   readonly user: string;
   readonly container: { readonly packages: readonly string[] };
   readonly vm:
-    | { readonly packages: readonly string[]; readonly diskBytes: number; readonly cmdline: string }
+    | {
+        readonly packages: readonly string[];
+        readonly diskBytes: number;
+        readonly cmdline: string;
+        /** See `BoxRef.warm`. */
+        readonly warm: boolean;
+      }
     | undefined;
 }
 
@@ -61,7 +67,8 @@ function check(value: unknown, from: { name: string; dir: string }, mistakes: st
   const top = section(value, 'box.yaml', ['version', 'description', 'suite', 'user', 'container', 'vm'], mistakes);
   if (top.version !== 1) mistakes.push('version: must be 1');
   const container = section(top.container, 'container', ['packages'], mistakes);
-  const vm = top.vm === undefined ? undefined : section(top.vm, 'vm', ['packages', 'disk', 'cmdline'], mistakes);
+  const vm =
+    top.vm === undefined ? undefined : section(top.vm, 'vm', ['packages', 'disk', 'cmdline', 'warm'], mistakes);
   return {
     name: from.name,
     dir: from.dir,
@@ -76,6 +83,7 @@ function check(value: unknown, from: { name: string; dir: string }, mistakes: st
             packages: packages(vm, 'vm', mistakes),
             diskBytes: gibibytes(word(vm, 'disk', /^[1-9][0-9]*GiB$/, mistakes)),
             cmdline: word(vm, 'cmdline', /^[ -~]+$/, mistakes),
+            warm: flag(vm, 'warm', mistakes),
           },
   };
 }
@@ -96,6 +104,12 @@ function word(from: Record<string, unknown>, key: string, form: RegExp, mistakes
   if (typeof value === 'string' && form.test(value)) return value;
   mistakes.push(`${key}: must be a text of the form ${form.source}`);
   return '';
+}
+
+function flag(from: Record<string, unknown>, key: string, mistakes: string[]): boolean {
+  const value = from[key] ?? false;
+  if (typeof value !== 'boolean') mistakes.push(`${key}: must be true or false`);
+  return value === true;
 }
 
 /** Package names (Debian policy 5.6.1); they end up in a command line, so nothing else is taken. */

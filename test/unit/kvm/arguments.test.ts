@@ -21,8 +21,11 @@ const spec: QemuSpec = {
     { mac: '52:54:00:00:00:02', backend: { type: 'tap', ifname: 't0123456789-1' } },
   ],
   smbiosStrings: ['/p/.ts-vm/machines/db/credentials/tmpfiles.extra'],
-  consoleSocket: '/run/tsv/db/console.sock',
-  qmpSocket: '/run/tsv/db/qmp.sock',
+  balloon: true,
+  incoming: false,
+  console: { path: '/run/tsv/db/console.sock' },
+  qmp: { path: '/run/tsv/db/qmp.sock' },
+  guest: { path: '/run/tsv/db/guest.sock' },
 };
 
 /** One line per option: `-name value`. */
@@ -49,7 +52,8 @@ describe('the QEMU command line', () => {
         "-vga none",
         "-S",
         "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-machine q35,usb=off,vmport=off,hpet=off,dump-guest-core=off",
+        "-machine q35,usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram",
+        "-object memory-backend-ram,id=ram,size=768M",
         "-accel tcg,thread=multi",
         "-cpu max",
         "-smp cpus=2,maxcpus=4",
@@ -59,21 +63,24 @@ describe('the QEMU command line', () => {
         "-initrd /store/initrd",
         "-append root=/dev/vda rw console=ttyS0",
         "-blockdev driver=qcow2,node-name=disk0,discard=unmap,file.driver=file,file.filename=/p/.ts-vm/machines/db/disk.qcow2,file.locking=on,file.discard=unmap",
-        "-device virtio-blk-pci,drive=disk0",
+        "-device virtio-blk-pci,drive=disk0,addr=0x2",
         "-blockdev driver=qcow2,node-name=disk1,discard=unmap,file.driver=file,file.filename=/p/.ts-vm/machines/db/disks/data.qcow2,file.locking=on,file.discard=unmap",
-        "-device virtio-blk-pci,drive=disk1,serial=data",
+        "-device virtio-blk-pci,drive=disk1,addr=0x10,serial=data",
         "-netdev tap,id=net0,ifname=t0123456789-0,script=no,downscript=no",
-        "-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,romfile=",
+        "-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,romfile=,addr=0x8",
         "-netdev tap,id=net1,ifname=t0123456789-1,script=no,downscript=no",
-        "-device virtio-net-pci,netdev=net1,mac=52:54:00:00:00:02,romfile=",
+        "-device virtio-net-pci,netdev=net1,mac=52:54:00:00:00:02,romfile=,addr=0x9",
         "-object rng-random,id=rng0,filename=/dev/urandom",
-        "-device virtio-rng-pci,rng=rng0",
+        "-device virtio-rng-pci,rng=rng0,addr=0x3",
         "-chardev socket,id=console,path=/run/tsv/db/console.sock,server=on,wait=off",
         "-serial chardev:console",
         "-chardev socket,id=qmp,path=/run/tsv/db/qmp.sock,server=on,wait=off",
         "-mon chardev=qmp,mode=control",
+        "-chardev socket,id=guest,path=/run/tsv/db/guest.sock,server=on,wait=off",
+        "-device virtio-serial-pci,addr=0x4",
+        "-device virtserialport,chardev=guest,name=tsv",
         "-smbios type=11,path=/p/.ts-vm/machines/db/credentials/tmpfiles.extra",
-        "-device virtio-balloon-pci,id=balloon,deflate-on-oom=on,free-page-reporting=on",
+        "-device virtio-balloon-pci,id=balloon,deflate-on-oom=on,free-page-reporting=on,addr=0x5",
       ]
     `);
   });
@@ -95,8 +102,8 @@ describe('the QEMU command line', () => {
       name: 'shop,process=init/db',
       disks: [{ path: '/a,file.locking=off/b,c', format: 'raw' }],
       smbiosStrings: ['/s,value=x'],
-      consoleSocket: '/c,server=off',
-      qmpSocket: '/q,path=/tmp/x',
+      console: { path: '/c,server=off' },
+      qmp: { path: '/q,path=/tmp/x' },
     });
     expect(valuesOf(argv, '-name')).toEqual(['guest=shop,,process=init/db,process=tsv-db']);
     expect(valuesOf(argv, '-blockdev')[0]).toContain(',file.filename=/a,,file.locking=off/b,,c,');
@@ -104,6 +111,7 @@ describe('the QEMU command line', () => {
     expect(valuesOf(argv, '-chardev')).toEqual([
       'socket,id=console,path=/c,,server=off,server=on,wait=off',
       'socket,id=qmp,path=/q,,path=/tmp/x,server=on,wait=off',
+      'socket,id=guest,path=/run/tsv/db/guest.sock,server=on,wait=off',
     ]);
   });
 

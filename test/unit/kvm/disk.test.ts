@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { checkBoxDisk, checkDataDisk, checkOverlay } from '../../../providers/kvm/disk.ts';
-import { parseQcow2Header } from '../../../providers/kvm/qcow2.ts';
+import { parseQcow2Header } from '../../../src/store/qcow2.ts';
 
 let dir: string;
 beforeEach(() => {

@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { credentials, writeCredentials } from '../../../providers/kvm/credentials.ts';
-import { asUuid, ensureIdentity, loginKeyFile, readIdentity } from '../../../src/ssh/identity.ts';
+import { credentials, identityFiles, writeCredentials } from '../../../providers/kvm/credentials.ts';
+import { asUuid, ensureIdentity, type Identity, loginKeyFile, readIdentity } from '../../../src/ssh/identity.ts';
 
 let root: string;
 let dir: string;
@@ -87,12 +87,15 @@ describe('the identity of a machine', () => {
 });
 
 describe('credentials', () => {
+  const credentialsOf = (identity: Identity) =>
+    credentials(identityFiles(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] }));
+
   const lineOf = (text: string, path: string) => text.split('\n').find((line) => line.split(' ')[1] === path);
   const content = (line: string | undefined) => Buffer.from(line?.split(' ')[6] ?? '', 'base64').toString();
 
   test('place the host key and the login key of root and of the ordinary user', () => {
     const identity = ensureIdentity(dir, 'x');
-    const [extra] = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] });
+    const [extra] = credentialsOf(identity);
     expect(extra?.name).toBe('tmpfiles.extra');
     const text = extra?.value ?? '';
     const hostKey = lineOf(text, '/etc/ssh/ssh_host_ed25519_key');
@@ -103,18 +106,14 @@ describe('credentials', () => {
   });
 
   test('give the machine its host name, which finds itself', () => {
-    const text =
-      credentials(ensureIdentity(dir, 'x'), 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] })[0]?.value ??
-      '';
+    const text = credentialsOf(ensureIdentity(dir, 'x'))[0]?.value ?? '';
     expect(content(lineOf(text, '/etc/hostname'))).toBe('web-1\n');
     expect(content(lineOf(text, '/etc/hosts'))).toContain('127.0.1.1\tweb-1\n');
   });
 
   test('never hold the private login key', () => {
     const identity = ensureIdentity(dir, 'x');
-    const decoded = credentials(identity, 'tsv', 'web-1', { search: 'shop', nameServers: ['10.77.0.1'] }).flatMap(
-      ({ value }) => value.split('\n').map((line) => content(line)),
-    );
+    const decoded = credentialsOf(identity).flatMap(({ value }) => value.split('\n').map((line) => content(line)));
     expect(decoded.filter((text) => text.includes(identity.login.privateKey.split('\n')[3] ?? '?'))).toEqual([]);
   });
 

@@ -168,7 +168,11 @@ export class World {
         const { spec, most = { memoryBytes: 0, cpus: 0 } } = machine.record;
         const { memoryBytes, cpus, io } = this.#spec(action.machine);
         if (spec.kind === 'container') this.#must(action, (io === undefined) === (spec.io === undefined));
-        else this.#must(action, memoryBytes <= most.memoryBytes && cpus <= most.cpus && cpus >= spec.cpus);
+        else {
+          const { memoryBytes: room = spec.memoryBytes } = most;
+          const fits = most.memoryBytes === undefined ? memoryBytes === room : memoryBytes <= room;
+          this.#must(action, fits && cpus <= most.cpus && cpus >= spec.cpus);
+        }
         machine.record = { ...machine.record, spec: withLimits(spec, this.#spec(action.machine)) };
         return;
       }

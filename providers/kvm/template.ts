@@ -1,0 +1,302 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  closeSync,
+  createWriteStream,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { setPriority } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import { TsvError } from '../../src/model/errors.ts';
+import type { VmShape } from '../../src/model/project.ts';
+import type { BoxRef } from '../../src/model/provider.ts';
+import { generateKeyPair } from '../../src/ssh/keys.ts';
+import { holdingLock } from '../../src/store/held-lock.ts';
+import { templateFiles, templatePaths } from '../../src/store/template/layout.ts';
+import { readTemplate, sealTemplate, type Template } from '../../src/store/template/template.ts';
+import { syncFolder } from '../../src/sys/sync-folder.ts';
+import type { KvmFacts } from './accel.ts';
+import { qemuArguments } from './arguments.ts';
+import { credentials, identityFiles, writeCredentials } from './credentials.ts';
+import { createImage } from './disk.ts';
+import { converseGuest } from './guest.ts';
+import { asObject, converseQmp, type Qmp } from './qmp.ts';
+import { templateSpec } from './spec.ts';
+import { errorText } from './text.ts';
+
+/** Raised when what is in a template changes, or what a guest has to do to go on from it. */
+const format = 1;
+
+/** What a template is made of and for. */
+export interface TemplateRequest {
+  readonly store: string;
+  readonly machine: VmShape;
+  readonly box: BoxRef;
+  readonly accel: 'kvm' | 'tcg';
+  readonly facts: KvmFacts;
+}
+
+/**
+ * What a template is found by: sha256 over all that its memory depends on. The whole command line is in it, with places of
+ * no machine: another device, another key.
+ */
+export function templateKeyOf({ machine, box, accel, facts }: Omit<TemplateRequest, 'store'>): string {
+  const places = { disk: 'disk', memory: 'memory', credentials: 'credentials', blank: (index: number) => `${index}` };
+  const what = {
+    format,
+    box: box.digest,
+    qemu: facts.qemu,
+    host: accel === 'kvm' ? [facts.cpuModel, facts.kernelRelease] : [],
+    argv: qemuArguments(templateSpec(machine, box, accel, places)),
+    disks: machine.disks.map(({ sizeBytes }) => sizeBytes),
+  };
+  return createHash('sha256').update(JSON.stringify(what)).digest('hex');
+}
+
+export interface MakeOptions {
+  readonly signal: AbortSignal;
+  readonly progress: (text: string) => void;
+  /** It is for later: it does not get in the way of what is wanted now. */
+  readonly background: boolean;
+}
+
+/** An emulated CPU that shares the host with others may need minutes. */
+const bootMs = 240_000;
+const answerMs = 30_000;
+/** A guest that has booted is still busy for a while; one that never rests is taken as it is. */
+const restMs = 30_000;
+const restEveryMs = 250;
+
+/**
+ * The template of such a machine: booted once, without a network, and frozen at rest. However many ask, one makes it and the
+ * others wait. It counts when its folder has its final name; what a killed one left goes with the next of the same key.
+ * Its QEMU ends with this process, however that ends.
+ * @throws TSV_TEMPLATE, TSV_CANCELLED, TSV_HOST_MISSING
+ */
+export async function ensureTemplate(request: TemplateRequest, options: MakeOptions): Promise<Template> {
+  const key = templateKeyOf(request);
+  const paths = templatePaths(request.store, key);
+  const there = readTemplate(paths.dir);
+  if (there !== undefined) return there;
+  mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+  const waiting = () => options.progress('another tsv makes this template: waiting');
+  return holdingLock(paths.lock, 'exclusive', { signal: options.signal, waiting }, async () => {
+    const sinceThen = readTemplate(paths.dir);
+    if (sinceThen !== undefined) return sinceThen;
+    for (const name of readdirSync(paths.folder))
+      if (name.startsWith(paths.unfinished)) rmSync(join(paths.folder, name), { recursive: true, force: true });
+    const staging = mkdtempSync(join(paths.folder, paths.unfinished));
+    try {
+      await make(request, key, staging, options);
+      rmSync(paths.dir, { recursive: true, force: true }); // one that was not whole
+      renameSync(staging, paths.dir);
+      syncFolder(paths.folder);
+    } catch (cause) {
+      rmSync(staging, { recursive: true, force: true });
+      if (options.signal.aborted) throw new TsvError('TSV_CANCELLED', 'interrupted', { exitCode: 130 });
+      if (cause instanceof TsvError && cause.code !== 'TSV_VM_START') throw cause;
+      throw failure(request, cause);
+    }
+    const made = readTemplate(paths.dir);
+    if (made === undefined) throw failure(request, new Error(`${paths.dir} vanished`));
+    return made;
+  });
+}
+
+/** Makes templates in the background, one after the other. */
+export class BackgroundTemplates {
+  private readonly over = new AbortController();
+  private readonly asked = new Set<string>();
+  private last: Promise<void> = Promise.resolve();
+
+  /** Once for each key; what comes of it is for a log. */
+  make(request: TemplateRequest, log: (text: string) => void): void {
+    const key = templateKeyOf(request);
+    if (this.asked.has(key)) return;
+    this.asked.add(key);
+    const options = { signal: this.over.signal, progress: () => {}, background: true };
+    this.last = this.last.then(async () => {
+      try {
+        if (!this.over.signal.aborted) await ensureTemplate(request, options);
+      } catch (error) {
+        if (this.over.signal.aborted) return;
+        const details = error instanceof TsvError ? error.details : [];
+        log([errorText(error), ...details].join('\n  '));
+      }
+    });
+  }
+
+  /** Leaves what is under way; nothing of it stays. */
+  async close(): Promise<void> {
+    this.over.abort();
+    await this.last;
+  }
+}
+
+function failure({ box, machine }: TemplateRequest, cause: unknown): TsvError {
+  const details = cause instanceof TsvError ? [cause.message, ...cause.details] : errorText(cause).split('\n');
+  return new TsvError('TSV_TEMPLATE', `no template of ${box.name} could be made`, {
+    details: [`for ${machine.memoryBytes / 2 ** 20}M and ${machine.cpus} CPUs`, ...details],
+    hint: 'machines boot cold without it; tsv store usage shows what takes the room',
+    cause,
+  });
+}
+
+async function make(request: TemplateRequest, key: string, dir: string, options: MakeOptions): Promise<void> {
+  const { box, machine, accel } = request;
+  if (box.disk === undefined) throw new Error(`the box ${box.name} has no disk`);
+  const disk = join(dir, templateFiles.disk);
+  const blank = (index: number) => join(dir, `blank-${index}`);
+  await createImage(disk, ['-F', box.disk.format, '-b', box.disk.path], box.disk.virtualBytes);
+  for (const [index, { sizeBytes }] of machine.disks.entries()) await createImage(blank(index), [], sizeBytes);
+  const nobody = { login: generateKeyPair('template'), host: generateKeyPair('template'), machineId: '' };
+  const files = identityFiles(nobody, box.user, 'template', { search: '.', nameServers: [] });
+  const [credentialFile = ''] = writeCredentials(join(dir, 'credentials'), credentials(files));
+  const places = { disk, memory: join(dir, templateFiles.memory), credentials: credentialFile, blank };
+  options.progress('booting');
+  const qemu = startQemu(qemuArguments(templateSpec(machine, box, accel, places)), dir, options);
+  try {
+    await qemu.unlessItEnds(freeze(qemu, dir, options));
+  } catch (error) {
+    const said = qemu.said().split('\n').slice(-8);
+    throw new Error([errorText(error), ...said].join('\n').trim(), { cause: error });
+  } finally {
+    await qemu.end();
+  }
+  for (const [index] of machine.disks.entries()) rmSync(blank(index));
+  rmSync(join(dir, 'credentials'), { recursive: true });
+  options.progress('saving');
+  await sealTemplate(dir, {
+    key,
+    box: box.name,
+    boxDigest: box.digest,
+    accel,
+    memoryBytes: machine.memoryBytes,
+    cpus: machine.cpus,
+    madeAt: new Date().toISOString(),
+  });
+}
+
+/** Boots, waits for rest, saves. */
+async function freeze(qemu: TemplateQemu, dir: string, { signal, progress }: MakeOptions): Promise<void> {
+  const qmp = await converseQmp(qemu.qmp, answerMs);
+  const guest = converseGuest(qemu.guest);
+  // Nothing is in reach while it is nobody.
+  for (let index = 0; index < qemu.nics; index++) await qmp.execute('set_link', { name: `net${index}`, up: false });
+  await qmp.execute('cont');
+  if (!(await guest.ready(bootMs)))
+    throw new Error("the guest's own program did not begin: the box has none, or it hangs");
+  await guest.ask([['prepare']], answerMs);
+  progress('waiting until it is at rest');
+  await untilAtRest(qemu.pid, signal);
+  await qmp.execute('stop');
+  await saveDevices(qmp, dir);
+}
+
+/** The state of the devices goes through a socket to a file: QEMU may start no process and open no file for it. */
+async function saveDevices(qmp: Qmp, dir: string): Promise<void> {
+  // A path through the descriptor is short enough for a socket, wherever the folder is.
+  const folder = openSync(dir, 'r');
+  const path = `/proc/${process.pid}/fd/${folder}/save.sock`;
+  const server = createServer().listen(path);
+  try {
+    await once(server, 'listening');
+    const connection = once(server, 'connection') as Promise<[Socket]>;
+    await qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
+    await qmp.execute('migrate', { uri: `unix:${path}` });
+    const [socket] = await connection;
+    await pipeline(socket, createWriteStream(join(dir, templateFiles.devices), { mode: 0o600, flags: 'wx' }));
+    const { status, 'error-desc': why } = asObject(await qmp.execute('query-migrate'));
+    if (status !== 'completed') throw new Error(`its state could not be saved: ${String(why ?? status)}`);
+  } finally {
+    server.close();
+    closeSync(folder);
+  }
+}
+
+interface TemplateQemu {
+  readonly pid: number;
+  readonly qmp: Socket;
+  readonly guest: Socket;
+  readonly nics: number;
+  /** The end of what it and its console printed. */
+  said(): string;
+  /** What `work` gives, or how QEMU ended, or the signal's reason. */
+  unlessItEnds<T>(work: Promise<T>): Promise<T>;
+  end(): Promise<void>;
+}
+
+/** Long enough for a panic. */
+const keptOutput = 4096;
+
+function startQemu(argv: readonly string[], dir: string, { background, signal }: MakeOptions): TemplateQemu {
+  const child: ChildProcess = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    cwd: dir,
+  });
+  child.on('error', () => {}); // no setpriv: it has no pid then
+  const [, , , console, qmp, guest] = child.stdio as unknown as Socket[];
+  if (console === undefined || qmp === undefined || guest === undefined || child.pid === undefined)
+    throw new TsvError('TSV_HOST_MISSING', 'the program setpriv cannot be started', {
+      hint: 'sudo apt-get install util-linux',
+    });
+  if (background) setPriority(child.pid, 10);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr, console])
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-keptOutput);
+    });
+  for (const socket of [console, qmp, guest]) socket.on('error', () => {});
+  const closed = once(child, 'close');
+  closed.catch(() => {});
+  const ended = closed.then(([code, name]) => {
+    throw new Error(`QEMU ended (${name ?? `exit code ${code}`})`);
+  });
+  ended.catch(() => {});
+  const interrupted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  interrupted.catch(() => {});
+  if (signal.aborted) child.kill('SIGKILL');
+  return {
+    pid: child.pid,
+    qmp,
+    guest,
+    nics: argv.filter((word) => word.startsWith('virtio-net-pci,')).length,
+    said: () => said,
+    unlessItEnds: (work) => Promise.race([work, ended, interrupted]),
+    async end() {
+      child.kill('SIGKILL');
+      await closed.catch(() => {});
+    },
+  };
+}
+
+/** Until its CPUs do next to nothing. There is no event for that. */
+async function untilAtRest(pid: number, signal: AbortSignal): Promise<void> {
+  let quiet = 0;
+  let before = cpuTicks(pid);
+  for (let waited = 0; waited < restMs && quiet < 3; waited += restEveryMs) {
+    await pause(restEveryMs, undefined, { signal });
+    const now = cpuTicks(pid);
+    quiet = now - before <= 3 ? quiet + 1 : 0;
+    before = now;
+  }
+}
+
+/** Hundredths of a second that it ran: fields 14 and 15 of /proc/PID/stat, behind the name in parentheses (proc(5)). */
+function cpuTicks(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return Number(fields[11]) + Number(fields[12]);
+}

@@ -1,0 +1,88 @@
+import { existsSync } from 'node:fs';
+import type { MachineContext } from '../../src/model/provider.ts';
+import type { Identity } from '../../src/ssh/identity.ts';
+import { templatePaths } from '../../src/store/template/layout.ts';
+import { readTemplate, type Template, whyUnusable } from '../../src/store/template/template.ts';
+import type { KvmFacts } from './accel.ts';
+import { within } from './attachment.ts';
+import { identityFiles } from './credentials.ts';
+import type { MachineFiles } from './files.ts';
+import { becoming, connectGuest } from './guest.ts';
+import { asObject, type Qmp, QmpError } from './qmp.ts';
+import { templateKeyOf } from './template.ts';
+
+/** Whether a machine may go on from a template, if there is one. Pure, but for its disk, which must never have run. */
+export const isWarmable = ({ machine, box }: MachineContext, files: MachineFiles): boolean =>
+  machine.warm !== false && box.warm === true && box.disk !== undefined && existsSync(files.unused);
+
+/** The template for a machine's first start, or why there is none. */
+export async function findTemplate(
+  { machine, box }: MachineContext,
+  accel: 'kvm' | 'tcg',
+  { store, facts }: { readonly store: string; readonly facts: KvmFacts },
+): Promise<Template | string> {
+  const { dir } = templatePaths(store, templateKeyOf({ machine, box, accel, facts }));
+  const template = readTemplate(dir);
+  if (template === undefined)
+    return `there is no template of ${box.name} with ${machine.memoryBytes / 2 ** 20}M and ${cpusText(machine.cpus)} yet`;
+  const problem = await whyUnusable(dir);
+  return problem === undefined ? template : `its template cannot be used: ${problem}`;
+}
+
+const cpusText = (cpus: number): string => (cpus === 1 ? '1 CPU' : `${cpus} CPUs`);
+
+const loadMs = 30_000;
+/** A guest that shares an emulated CPU with many others. */
+const guestMs = 60_000;
+
+/** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws Error */
+async function loadDevices(qmp: Qmp): Promise<void> {
+  const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
+  await qmp.execute('migrate-set-capabilities', { capabilities });
+  let finish = (_: string) => {};
+  const over = new Promise<string>((resolve) => {
+    finish = resolve;
+  });
+  const ignore = qmp.onEvent(({ event, data }) => {
+    if (event === 'MIGRATION' && (data.status === 'completed' || data.status === 'failed')) finish(String(data.status));
+  });
+  void qmp.closed.then(() => finish('failed'));
+  try {
+    await qmp.execute('migrate-incoming', { uri: 'fd:3' });
+    if (!(await within(over, loadMs))) throw new QmpError(`its state was not loaded within ${loadMs} ms`);
+    if ((await over) !== 'completed') throw new QmpError('QEMU could not load its state');
+  } finally {
+    ignore();
+  }
+  // Completed is said a moment before the CPUs may be let go.
+  const { status } = asObject(await qmp.execute('query-status'));
+  if (status === 'inmigrate') throw new QmpError('QEMU is still loading its state');
+}
+
+/**
+ * Loads the state of a template into a QEMU that waits for it, and lets it go on as this machine and no other: until it has its identity it is on no network.
+ * @throws Error with what the guest says, or that it says nothing
+ */
+export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFiles, identity: Identity): Promise<void> {
+  const { machine, addresses, networks, box } = context;
+  // Before the load, so that the guest finds the port as it left it: connected.
+  const guest = await connectGuest(files.guestSocket);
+  try {
+    await loadDevices(qmp);
+    await qmp.execute('cont');
+    const resolver = {
+      search: context.projectName,
+      nameServers: addresses.flatMap(({ network }) => networks[network]?.gateway ?? []),
+    };
+    const own = identityFiles(identity, box.user, machine.hostname, resolver);
+    const machineId = { path: '/etc/machine-id', mode: '0444', owner: 'root', text: `${identity.machineId}\n` };
+    await guest.ask(
+      becoming({ identity, hostname: machine.hostname, files: [...own, machineId], addresses, networks }),
+      guestMs,
+    );
+    for (const index of addresses.keys()) await qmp.execute('set_link', { name: `net${index}`, up: true });
+    await guest.ask([...addresses.map(({ device }) => ['carrier', device] as const), ['settle']], guestMs);
+  } finally {
+    guest.close();
+  }
+}

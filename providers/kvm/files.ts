@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import type { Disk } from '../../src/model/project.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
-import { dataDiskFile, stateFiles } from '../../src/state/paths.ts';
+import { dataDiskFile, stateFiles, vmDiskFile } from '../../src/state/paths.ts';
 
 /** Every file that this provider makes for one machine. docs/kvm.md says who writes and who reads each. */
 export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
   return {
     /** qcow2 overlay over the box's disk. */
-    disk: join(context.dir, 'disk.qcow2'),
+    disk: vmDiskFile(context.dir),
     /** Data disks, one qcow2 file each. */
     disks: join(context.dir, stateFiles.disks),
     dataDisk: (disk: Pick<Disk, 'name'>) => dataDiskFile(context.dir, disk),

@@ -25,7 +25,7 @@ import { asObject, type Qmp } from './qmp.ts';
 import { writeShape } from './shape.ts';
 import { machineSpec } from './spec.ts';
 import { errorText } from './text.ts';
-import { findTemplate, goOn, isWarmable } from './warm.ts';
+import { goOn, isWarmable, takeTemplate } from './warm.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
 const launchMs = 60_000;
@@ -234,7 +234,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       }
       const attempt = (template?: Template) => begin(context, boxDisk, chosen, template, { signal, record });
       if (isWarmable(context, files)) {
-        const template = await findTemplate(context, chosen.accel, { store, facts: accel.facts() });
+        const template = await takeTemplate(context, chosen.accel, { store, facts: accel.facts() });
         const why = typeof template === 'string' ? template : await attempt(template).catch(errorText);
         if (typeof why !== 'string') return why;
         if (signal.aborted) throw cancelled(name);

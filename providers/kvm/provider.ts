@@ -9,7 +9,7 @@ import { kvmTrialFile } from '../../src/state/paths.ts';
 import type { Template } from '../../src/store/template/template.ts';
 import { createAccelChooser } from './accel.ts';
 import { adjustVm, restoreMemory } from './adjust.ts';
-import type { NicBackend } from './arguments.ts';
+import { mostDataDisks, mostNics, type NicBackend } from './arguments.ts';
 import { consoleSession } from './attach.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
@@ -178,6 +178,8 @@ function validateMachine(machine: Machine): string[] {
     problems.push(`cpus: ${machine.cpus} is not a whole number of virtual CPUs`);
   if (machine.shares.length > 0) problems.push('shared folders are only possible with containers');
   if (machine.command !== undefined) problems.push('command: a virtual machine starts its own init');
+  if (machine.networks.length > mostNics) problems.push(`networks: a virtual machine has room for ${mostNics}`);
+  if (machine.disks.length > mostDataDisks) problems.push(`disks: a virtual machine has room for ${mostDataDisks}`);
   if (machine.memoryBytes < 64 * 1024 * 1024) problems.push('memory: a virtual machine needs 64M or more');
   return problems;
 }

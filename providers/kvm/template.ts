@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { setPriority } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { TsvError } from '../../src/model/errors.ts';
@@ -23,7 +23,7 @@ import type { BoxRef } from '../../src/model/provider.ts';
 import { generateKeyPair } from '../../src/ssh/keys.ts';
 import { holdingLock } from '../../src/store/held-lock.ts';
 import { templateFiles, templatePaths } from '../../src/store/template/layout.ts';
-import { readTemplate, sealTemplate, type Template } from '../../src/store/template/template.ts';
+import { findTemplate, sealTemplate, type Template } from '../../src/store/template/template.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
 import type { KvmFacts } from './accel.ts';
 import { qemuArguments } from './arguments.ts';
@@ -86,20 +86,19 @@ const restEveryMs = 250;
 export async function ensureTemplate(request: TemplateRequest, options: MakeOptions): Promise<Template> {
   const key = templateKeyOf(request);
   const paths = templatePaths(request.store, key);
-  const there = readTemplate(paths.dir);
+  const there = findTemplate(request.store, key);
   if (there !== undefined) return there;
   mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
   const waiting = () => options.progress('another tsv makes this template: waiting');
   return holdingLock(paths.lock, 'exclusive', { signal: options.signal, waiting }, async () => {
-    const sinceThen = readTemplate(paths.dir);
+    const sinceThen = findTemplate(request.store, key);
     if (sinceThen !== undefined) return sinceThen;
     for (const name of readdirSync(paths.folder))
       if (name.startsWith(paths.unfinished)) rmSync(join(paths.folder, name), { recursive: true, force: true });
     const staging = mkdtempSync(join(paths.folder, paths.unfinished));
     try {
       await make(request, key, staging, options);
-      rmSync(paths.dir, { recursive: true, force: true }); // one that was not whole
-      renameSync(staging, paths.dir);
+      renameSync(staging, join(paths.folder, basename(staging).replace(paths.unfinished, paths.finished)));
       syncFolder(paths.folder);
     } catch (cause) {
       rmSync(staging, { recursive: true, force: true });
@@ -107,8 +106,8 @@ export async function ensureTemplate(request: TemplateRequest, options: MakeOpti
       if (cause instanceof TsvError && cause.code !== 'TSV_VM_START') throw cause;
       throw failure(request, cause);
     }
-    const made = readTemplate(paths.dir);
-    if (made === undefined) throw failure(request, new Error(`${paths.dir} vanished`));
+    const made = findTemplate(request.store, key);
+    if (made === undefined) throw failure(request, new Error(`it vanished from ${paths.folder}`));
     return made;
   });
 }

@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { MachineContext } from '../../src/model/provider.ts';
 import type { Identity } from '../../src/ssh/identity.ts';
-import { templatePaths } from '../../src/store/template/layout.ts';
-import { readTemplate, type Template, whyUnusable } from '../../src/store/template/template.ts';
+import { disown, findTemplate, markUsed, type Template, whyUnusable } from '../../src/store/template/template.ts';
 import type { KvmFacts } from './accel.ts';
 import { within } from './attachment.ts';
 import { identityFiles } from './credentials.ts';
@@ -15,18 +14,22 @@ import { templateKeyOf } from './template.ts';
 export const isWarmable = ({ machine, box }: MachineContext, files: MachineFiles): boolean =>
   machine.warm !== false && box.warm === true && box.disk !== undefined && existsSync(files.unused);
 
-/** The template for a machine's first start, or why there is none. */
-export async function findTemplate(
+/** The template for a machine's first start, or why there is none. One that is damaged is none any more. */
+export async function takeTemplate(
   { machine, box }: MachineContext,
   accel: 'kvm' | 'tcg',
   { store, facts }: { readonly store: string; readonly facts: KvmFacts },
 ): Promise<Template | string> {
-  const { dir } = templatePaths(store, templateKeyOf({ machine, box, accel, facts }));
-  const template = readTemplate(dir);
+  const template = findTemplate(store, templateKeyOf({ machine, box, accel, facts }));
   if (template === undefined)
     return `there is no template of ${box.name} with ${machine.memoryBytes / 2 ** 20}M and ${cpusText(machine.cpus)} yet`;
-  const problem = await whyUnusable(dir);
-  return problem === undefined ? template : `its template cannot be used: ${problem}`;
+  const problem = await whyUnusable(template.dir);
+  if (problem !== undefined) {
+    disown(template.dir);
+    return `its template is not used: ${problem}`;
+  }
+  markUsed(template);
+  return template;
 }
 
 const cpusText = (cpus: number): string => (cpus === 1 ? '1 CPU' : `${cpus} CPUs`);

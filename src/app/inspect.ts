@@ -63,6 +63,7 @@ export interface MachineDetails {
   readonly limits: Pick<Machine, 'memoryBytes' | 'cpus'> & Partial<Pick<Machine, 'pids' | 'cpuShares' | 'io'>>;
   readonly isolation?: Isolation;
   readonly accel?: MachineState['accel'];
+  readonly boot?: MachineState['boot'];
   readonly dependsOn: readonly Dependency[];
   readonly healthcheck?: Healthcheck;
   readonly restart?: Restart;
@@ -183,6 +184,7 @@ function describe(
     }),
     isolation: isContainer ? isolationOf(spec) : undefined,
     accel: record.accel,
+    boot: record.boot,
     dependsOn: spec.dependsOn,
     healthcheck: spec.healthcheck,
     restart: spec.restart,

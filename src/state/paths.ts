@@ -80,6 +80,9 @@ export function projectPaths(projectDir: string): ProjectPaths {
 export const diskImage = (machineDir: string, { name, keep }: Pick<Disk, 'name' | 'keep'>): string =>
   join(keep === true ? keptDisksDir(machineDir) : join(machineDir, stateFiles.disks), `${name}.img`);
 
+/** The disk that a virtual machine boots from: qcow2. */
+export const vmDiskFile = (machineDir: string): string => join(machineDir, 'disk.qcow2');
+
 /** The same of a virtual machine's: qcow2, and always in its folder. */
 export const dataDiskFile = (machineDir: string, { name }: Pick<Disk, 'name'>): string =>
   join(machineDir, stateFiles.disks, `${name}.qcow2`);

@@ -88,6 +88,7 @@ const asJson = (removal: Removal, bytes: number): object => ({
   partials: removal.partials.map(({ name }) => name),
   leftovers: removal.leftovers.map(({ path }) => path),
   boxes: removal.boxes.map(({ path }) => path),
+  templates: removal.templates.map(({ path }) => path),
   bytes,
 });
 
@@ -101,6 +102,7 @@ function summary(removal: Removal, bytes: number): string {
   const parts = counted.flatMap(([amount, what]) => (amount === 0 ? [] : [count(amount, what)]));
   return [
     ...namesOf(removal).map((name) => `image ${name}`),
+    ...removal.templates.map(({ path }) => `template ${path}`),
     ...removal.boxes.map(({ name, kind }) => `box ${name} for ${kind === 'vm' ? 'VMs' : 'containers'}`),
     ...(parts.length === 0 ? [] : [parts.join(', ')]),
     `${formatBytes(bytes)} in all`,

@@ -18,15 +18,15 @@ export const templateParts = [templateFiles.disk, templateFiles.memory, template
 export interface TemplatePaths {
   /** `STORE/templates` */
   readonly folder: string;
-  /** Of the finished one. */
-  readonly dir: string;
+  /** What the names of finished ones start with. One that was damaged has a successor beside it: disks may lie over its own. */
+  readonly finished: string;
   /** What the names of unfinished ones start with. */
   readonly unfinished: string;
   readonly lock: string;
 }
 
-/** A key as it is in a name: sha256 in hex. */
-export const templateKey = /^[0-9a-f]{64}$/;
+/** sha256 in hex. */
+const templateKey = /^[0-9a-f]{64}$/;
 
 export const templatesFolder = (store: string): string => join(store, 'templates');
 
@@ -35,5 +35,5 @@ export function templatePaths(store: string, key: string): TemplatePaths {
   if (!templateKey.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a template's key`);
   const folder = templatesFolder(store);
   const name = key.slice(0, 32);
-  return { folder, dir: join(folder, name), unfinished: `.making-${name}.`, lock: join(folder, `.lock-${name}`) };
+  return { folder, finished: `${name}.`, unfinished: `.making-${name}.`, lock: join(folder, `.lock-${name}`) };
 }

@@ -4,13 +4,16 @@ import {
   chmodSync,
   createReadStream,
   lstatSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { templateFiles, templateParts } from './layout.ts';
+import { templateFiles, templateParts, templatePaths, templatesFolder } from './layout.ts';
 
 /** What a template is of. */
 export interface TemplateNote {
@@ -47,6 +50,37 @@ export interface Template extends TemplateNote {
   readonly devices: string;
   readonly bytes: number;
 }
+
+/** The template with this key that is whole, if there is one. */
+export function findTemplate(store: string, key: string): Template | undefined {
+  const { folder, finished } = templatePaths(store, key);
+  for (const name of namesIn(folder)) {
+    const template = name.startsWith(finished) ? readTemplate(join(folder, name)) : undefined;
+    if (template?.key === key) return template;
+  }
+  return undefined;
+}
+
+/** Every template of the store that is whole. */
+export const listTemplates = (store: string): readonly Template[] => {
+  const folder = templatesFolder(store);
+  return namesIn(folder).flatMap((name) => readTemplate(join(folder, name)) ?? []);
+};
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter((name) => !name.startsWith('.'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** It is no template any more. Its disk stays, for the machines whose disks lie over it. */
+export const disown = (dir: string): void => rmSync(join(dir, templateFiles.metadata), { force: true });
+
+/** Somebody starts from it now. */
+export const markUsed = ({ dir }: Template): void => utimesSync(dir, new Date(), new Date());
 
 /** The template in the folder `dir`; undefined: there is none, or its metadata are torn. */
 export function readTemplate(dir: string): Template | undefined {

@@ -9,6 +9,8 @@ import { imageFiles, imagesFolder } from '../image/layout.ts';
 import { type NamedImage, readNames } from '../image/names.ts';
 import { describeManifest, readImage } from '../image/read.ts';
 import { layerNames, layersFolder, readLayerNote } from '../layer/layout.ts';
+import { templatesFolder } from '../template/layout.ts';
+import { readTemplate } from '../template/template.ts';
 import { mountedTrees } from './mounted.ts';
 
 export interface StoredLayer {
@@ -39,6 +41,18 @@ export interface StoredBoxPart {
   readonly bytes: number;
 }
 
+export interface StoredTemplate {
+  readonly path: string;
+  readonly lock: string;
+  /** Of the box that it was made of. */
+  readonly boxDigest: string;
+  /** Milliseconds since the epoch: when a machine last started from it, or it was made. */
+  readonly usedAt: number;
+  readonly bytes: number;
+  /** false: it was damaged, and only its disk is still of use, where a machine's lies over it. */
+  readonly whole: boolean;
+}
+
 /** All that a store holds. */
 export interface Inventory {
   readonly names: readonly NamedImage[];
@@ -47,6 +61,7 @@ export interface Inventory {
   readonly partials: readonly PartialDownload[];
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
+  readonly templates: readonly StoredTemplate[];
   /** See {@link mountedTrees}. */
   readonly mounted: ReadonlySet<string>;
 }
@@ -66,8 +81,9 @@ export function takeInventory(store: string, map: UserMap): Inventory {
     blobs: content?.list() ?? [],
     layers: storedLayers(store, map),
     partials: content?.partials() ?? [],
-    leftovers: [...imageLeftovers(store), ...boxes.flatMap(({ leftovers }) => leftovers)],
+    leftovers: [...imageLeftovers(store), ...boxes.flatMap(({ leftovers }) => leftovers), ...templateLeftovers(store)],
     boxes: boxes.flatMap(({ parts }) => parts),
+    templates: storedTemplates(store),
     mounted: mountedTrees(),
   };
 }
@@ -168,6 +184,35 @@ function boxFolders(store: string): { parts: StoredBoxPart[]; leftovers: Leftove
         return part === undefined ? [] : [{ path: join(folder, entry), lock: join(folder, `.lock-${part}`) }];
       }),
     };
+  });
+}
+
+function storedTemplates(store: string): StoredTemplate[] {
+  const folder = templatesFolder(store);
+  return list(folder).flatMap((name) => {
+    const key = /^([0-9a-f]{32})\./.exec(name)?.[1];
+    const path = join(folder, name);
+    const stat = key === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return [];
+    const template = readTemplate(path);
+    return [
+      {
+        path,
+        lock: join(folder, `.lock-${key}`),
+        boxDigest: template?.boxDigest ?? '',
+        usedAt: stat.mtimeMs,
+        bytes: template?.bytes ?? 0,
+        whole: template !== undefined,
+      },
+    ];
+  });
+}
+
+function templateLeftovers(store: string): Leftover[] {
+  const folder = templatesFolder(store);
+  return list(folder).flatMap((name) => {
+    const key = /^\.making-([0-9a-f]{32})\./.exec(name)?.[1];
+    return key === undefined ? [] : [{ path: join(folder, name), lock: join(folder, `.lock-${key}`) }];
   });
 }
 

@@ -3,7 +3,7 @@ import { TsvError } from '../../model/errors.ts';
 import type { Digest } from '../../model/image.ts';
 import type { PartialDownload, StoredBlob } from '../content/store.ts';
 import type { NamedImage } from '../image/names.ts';
-import type { Inventory, Leftover, Parts, StoredBoxPart, StoredLayer } from './inventory.ts';
+import type { Inventory, Leftover, Parts, StoredBoxPart, StoredLayer, StoredTemplate } from './inventory.ts';
 import { type MachineUse, type Uses, useText } from './uses.ts';
 
 /** What is to be removed from a store. */
@@ -14,16 +14,18 @@ export interface Removal {
   readonly partials: readonly PartialDownload[];
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
+  readonly templates: readonly StoredTemplate[];
 }
 
-export const removalBytes = ({ blobs, layers, partials, boxes }: Removal): number =>
-  [blobs, layers, partials, boxes].flat().reduce((sum, { bytes }) => sum + bytes, 0);
+export const removalBytes = ({ blobs, layers, partials, boxes, templates }: Removal): number =>
+  [blobs, layers, partials, boxes, templates].flat().reduce((sum, { bytes }) => sum + bytes, 0);
 
 export const isNothing = (removal: Removal): boolean => Object.values(removal).every(({ length }) => length === 0);
 
 /**
  * What nobody uses. Pure. Kept: what machines were made from, what lock files and Tsfiles name, what is mounted, and what somebody gave
- * a name by hand; with `all` not the last. Boxes, which take long to build, go only with `all`.
+ * a name by hand; with `all` not the last. Boxes, which take long to build, go only with `all`; templates with their box, or
+ * when no machine has started from them for {@link templateDays}.
  * @param partsOf what an image consists of; undefined where its documents are missing
  * @throws TSV_STORE when a running machine's image cannot be read: what it needs would not be known
  */
@@ -31,7 +33,7 @@ export function planRemoval(
   { mounted, ...inventory }: Inventory,
   uses: Uses,
   partsOf: (digest: Digest) => Parts | undefined,
-  { all }: { readonly all: boolean },
+  { all, now = Date.now() }: { readonly all: boolean; readonly now?: number },
 ): Removal {
   const kept = inventory.names.filter((entry) => isWanted(entry, uses, all));
   const images = new Set<string>([
@@ -40,6 +42,15 @@ export function planRemoval(
     ...uses.machines.map(({ digest }) => digest),
   ]);
   const { blobs, diffIds, ofRunning } = reach(images, uses.machines, partsOf);
+  const boxes = all
+    ? inventory.boxes.filter(
+        ({ name, digest, path }) =>
+          !uses.boxes.has(name) &&
+          !uses.machines.some((use) => use.digest === digest) &&
+          !mounted.has(mountName(path, 'rootfs')) &&
+          !mounted.has(mountName(path, 'disk.raw')),
+      )
+    : [];
   return {
     names: inventory.names.filter((entry) => !kept.includes(entry)),
     blobs: inventory.blobs.filter(({ digest }) => !blobs.has(digest)),
@@ -51,15 +62,15 @@ export function planRemoval(
     ),
     partials: inventory.partials,
     leftovers: inventory.leftovers,
-    boxes: all
-      ? inventory.boxes.filter(
-          ({ name, digest, path }) =>
-            !uses.boxes.has(name) &&
-            !uses.machines.some((use) => use.digest === digest) &&
-            !mounted.has(mountName(path, 'rootfs')) &&
-            !mounted.has(mountName(path, 'disk.raw')),
-        )
-      : [],
+    boxes,
+    templates: inventory.templates.filter(
+      ({ path, boxDigest, usedAt, whole }) =>
+        !uses.machines.some(({ template }) => template === path) &&
+        (all ||
+          !whole ||
+          now - usedAt > templateDays * 86_400_000 ||
+          !inventory.boxes.some(({ digest }) => digest === boxDigest)),
+    ),
   };
 }
 
@@ -90,8 +101,12 @@ export function planImageRemoval(
     partials: [],
     leftovers: [],
     boxes: [],
+    templates: [],
   };
 }
+
+/** A template that nothing was started from for so long is made again when it is. */
+const templateDays = 30;
 
 /** As {@link mountedTrees} names it. */
 const mountName = (path: string, tree: string): string => `${basename(path)}/${tree}`;

@@ -65,6 +65,8 @@ export async function remove(
     const own = lock === join(images, imageFiles.lock); // that one we hold
     await attempt(path, () => (own ? removeTree(path, map) : locked(lock, () => removeTree(path, map))));
   }
+  for (const { path, lock } of removal.templates)
+    await attempt(path, () => locked(lock, async () => rmSync(path, { recursive: true, force: true })));
   for (const { path, lock } of removal.boxes) await attempt(path, () => locked(lock, () => removeTree(path, map)));
   return refused;
 }

@@ -8,6 +8,8 @@ export interface MachineUse {
   readonly running: boolean;
   /** Of an image: a {@link Digest}; of a box: hex digits. */
   readonly digest: string;
+  /** Of a VM that started warm: the folder of the template over whose disk its own lies. */
+  readonly template?: string;
 }
 
 /** All that the projects of this user want from the store. */

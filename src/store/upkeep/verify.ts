@@ -7,6 +7,7 @@ import { imagesFolder } from '../image/layout.ts';
 import type { NamedImage } from '../image/names.ts';
 import { familiarText } from '../image/names.ts';
 import { readImage } from '../image/read.ts';
+import { disown, listTemplates, whyUnusable } from '../template/template.ts';
 import { takeInventory } from './inventory.ts';
 
 export interface Problem {
@@ -33,8 +34,9 @@ export async function verifyStore(
   map: UserMap,
   options: { readonly signal: AbortSignal; progress(text: string): void },
 ): Promise<Verification> {
+  const templates = await templateProblems(store, options.progress);
   const images = imagesFolder(store);
-  if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, problems: [] };
+  if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, problems: templates };
   const content = ContentStore.open(images);
   const total = content.list().reduce((sum, blob) => sum + blob.bytes, 0);
   const damaged = new Set<Digest>();
@@ -59,6 +61,7 @@ export async function verifyStore(
     layers: inventory.layers.length,
     images: inventory.names.length,
     problems: [
+      ...templates,
       ...problems,
       ...[...damaged]
         .filter((digest) => !explained.has(digest))
@@ -68,6 +71,19 @@ export async function verifyStore(
         .map(({ path }) => ({ text: `${path}: the unpacked layer is not complete`, mend: 'tsv store gc' })),
     ],
   };
+}
+
+/** A damaged template is none from here on: machines boot cold, and make another one. */
+async function templateProblems(store: string, progress: (text: string) => void): Promise<readonly Problem[]> {
+  const problems: Problem[] = [];
+  for (const { dir, box } of listTemplates(store)) {
+    progress(`template of ${box}`);
+    const why = await whyUnusable(dir, { thorough: true });
+    if (why === undefined) continue;
+    disown(dir);
+    problems.push({ text: `${dir}: the template is not used any more: ${why}`, mend: `tsv box warm ${box}` });
+  }
+  return problems;
 }
 
 function nameProblems(

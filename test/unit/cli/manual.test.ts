@@ -45,7 +45,11 @@ test('a page has the options, the words below them and the examples of the help'
 });
 
 test('a group has its commands on one page', () => {
-  expect(pageOf('tsv box').commands.map(({ command }) => command)).toEqual(['tsv box list', 'tsv box build', 'tsv box warm']);
+  expect(pageOf('tsv box').commands.map(({ command }) => command)).toEqual([
+    'tsv box list',
+    'tsv box build',
+    'tsv box warm',
+  ]);
 });
 
 describe('a page for man(1)', () => {

@@ -87,7 +87,7 @@ describe('a recipe', () => {
 
   it('is read with its sizes in bytes', async () => {
     const recipe = await readRecipe(boxes, 'one');
-    expect(recipe.vm).toEqual({ packages: ['udev'], diskBytes: 8 * 2 ** 30, cmdline: 'root=/dev/vda' });
+    expect(recipe.vm).toEqual({ packages: ['udev'], diskBytes: 8 * 2 ** 30, cmdline: 'root=/dev/vda', warm: false });
   });
 
   it.each(['two', '../one', '', 'One'])(

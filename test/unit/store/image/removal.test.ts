@@ -36,6 +36,7 @@ const inventory = (names: readonly NamedImage[], more: Partial<Inventory> = {}):
   partials: [{ name: 'p', bytes: 3, changedAt: 0 }],
   leftovers: [],
   boxes: [box],
+  templates: [],
   mounted: new Set(),
   ...more,
 });
@@ -56,6 +57,45 @@ const text = ({ names, blobs, layers, boxes }: Removal): string =>
   ].join(' ');
 const plan = (names: readonly NamedImage[], uses: Partial<Uses> = {}, all = false): string =>
   text(planRemoval(inventory(names), { ...none, ...uses }, partsOf, { all }));
+
+describe('a template', () => {
+  const day = 86_400_000;
+  const template = (more: Partial<Inventory['templates'][number]> = {}): Inventory['templates'][number] => ({
+    path: '/templates/t1',
+    lock: '/l',
+    boxDigest: 'd1',
+    usedAt: 100 * day,
+    bytes: 7,
+    whole: true,
+    ...more,
+  });
+  const removed = (
+    entry: Inventory['templates'][number],
+    options: { all?: boolean; used?: boolean; now?: number } = {},
+  ) =>
+    planRemoval(
+      inventory([], { templates: [entry] }),
+      { ...none, machines: options.used === true ? [{ ...use('1'), template: entry.path }] : [] },
+      partsOf,
+      { all: options.all === true, now: options.now ?? 101 * day },
+    ).templates.length > 0;
+
+  test('stays while its box is there and machines start from it', () => {
+    expect(removed(template())).toBe(false);
+  });
+
+  test('goes when nothing started from it for a month, with its box, when it is damaged, or when all goes', () => {
+    expect(removed(template(), { now: 131 * day })).toBe(true);
+    expect(removed(template({ boxDigest: 'gone' }))).toBe(true);
+    expect(removed(template({ whole: false }))).toBe(true);
+    expect(removed(template(), { all: true })).toBe(true);
+  });
+
+  test('stays in any case while the disk of a machine lies over its own', () => {
+    for (const entry of [template(), template({ boxDigest: 'gone' }), template({ whole: false })])
+      expect(removed(entry, { all: true, used: true, now: 500 * day })).toBe(false);
+  });
+});
 
 describe('what nobody uses', () => {
   test('is all but what has a name; with all, all but what a project uses', () => {

@@ -1,0 +1,178 @@
+import { closeSync, fstatSync, futimesSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { storeDir } from '../../src/state/paths.ts';
+import { templateFiles, templatesFolder } from '../../src/store/template/layout.ts';
+import { listTemplates } from '../../src/store/template/template.ts';
+import { tsvProgram } from '../support/cli.ts';
+import { fixture, sharedFixture } from '../support/fixture.ts';
+import { until } from '../support/until.ts';
+
+const store = storeDir(process.env);
+const mebibyte = 2 ** 20;
+const memory = 288;
+const tsfile = `
+version: 1
+project: twins
+defaults: { memory: ${memory}M }
+machines:
+  first:
+    box: debian-12
+    provision:
+      - { name: mark, shell: { inline: "hostname >/root/mark" } }
+  second: { box: debian-12 }
+`;
+const booting = { timeoutMs: 280_000 };
+
+/** What makes a machine itself, as it says. */
+const whoAmI = `
+hostname
+cat /etc/machine-id /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address
+cat /etc/ssh/ssh_host_ed25519_key.pub /root/.ssh/authorized_keys | cut -d' ' -f2
+ip -4 -o address show dev eth0 | awk '{ print $4 }'
+head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo
+cat /proc/sys/kernel/random/uuid
+`;
+
+const unfinished = (): string[] => {
+  try {
+    return readdirSync(templatesFolder(store)).filter((name) => name.startsWith('.making-'));
+  } catch {
+    return [];
+  }
+};
+const templatesWith = (mebibytes: number) =>
+  listTemplates(store).filter(({ memoryBytes }) => memoryBytes === mebibytes * mebibyte);
+
+describe('virtual machines that start warm', () => {
+  const project = sharedFixture(
+    'virtual machines that start warm',
+    { 'Tsfile.yaml': tsfile },
+    {
+      prepare: async (made) => {
+        await made.ok('box warm debian-12', booting);
+        await made.ok('up', booting);
+      },
+    },
+  );
+  const boots = async () => {
+    const all = JSON.parse((await project().ok('inspect first second')).stdout) as { name: string; boot?: string }[];
+    return all.map(({ boot }) => boot);
+  };
+  const inside = async (machine: string, script: string): Promise<string[]> =>
+    (await project().ok(['exec', machine, '--', 'sh', '-ec', script], booting)).stdout.trim().split('\n');
+
+  test('went on from their template, are provisioned, and are on their network', async () => {
+    expect(await boots()).toEqual(['warm', 'warm']);
+    expect(await inside('first', 'cat /root/mark')).toEqual(['first']);
+    await inside('second', 'ping -c 1 -w 20 first >/dev/null');
+    const [failed = ''] = await inside('first', 'systemctl --failed --no-legend | wc -l');
+    expect(failed).toBe('0');
+  });
+
+  test('S46 differ in everything that makes a machine itself', async () => {
+    const [first, second] = [await inside('first', whoAmI), await inside('second', whoAmI)];
+    expect(first).toHaveLength(10);
+    for (const [index, value] of first.entries()) {
+      expect(value, `line ${index}`).not.toBe('');
+      expect(second[index], `line ${index}`).not.toBe(value);
+    }
+    expect([first[0], second[0]]).toEqual(['first', 'second']);
+  });
+
+  test('have the time of the host', async () => {
+    const [seconds = ''] = await inside('second', 'date +%s');
+    expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(5);
+  });
+
+  test('keep a log that begins with them', async () => {
+    const said = async () =>
+      (await inside('first', 'journalctl --boot --no-pager --output cat | tail -n 40')).join('\n');
+    await until('the journal', async () => /Journal|journal/.test(await said()), { timeoutMs: 60_000 });
+  });
+
+  test('keep CPUs that can be added; other memory is another start', async () => {
+    project().edit((text) => text.replace(`${memory}M`, '300M'));
+    expect((await project().ok('plan')).stdout).toMatch(/template of its warm start/);
+    project().edit((text) => text.replace('300M', `${memory}M`));
+  });
+
+  test('are the same machines after they were halted, and boot then', async () => {
+    const lasting = 'cat /etc/machine-id /root/mark; cat /etc/ssh/ssh_host_ed25519_key.pub /sys/class/net/eth0/address';
+    const before = await inside('first', lasting);
+    await project().ok('halt first', booting);
+    await project().ok('up first', booting);
+    expect(await boots()).toEqual(['cold', 'warm']);
+    expect(await inside('first', lasting)).toEqual(before);
+  });
+
+  test('boot when a byte of the template has changed, and say so in one line', async () => {
+    await project().ok('destroy -f second', booting);
+    const [template] = templatesWith(memory);
+    const file = openSync(join(template?.dir ?? '', templateFiles.memory), 'r+');
+    const { atime, mtime } = fstatSync(file);
+    writeSync(file, 'x', 4096 * 40);
+    futimesSync(file, atime, mtime);
+    closeSync(file);
+    const { stderr, stdout } = await project().ok('up second', booting);
+    expect(`${stdout}${stderr}`).toMatch(
+      /second boots cold: its template is not used: its memory has other bytes than it was made with\n/,
+    );
+    expect(templatesWith(memory).map(({ dir }) => dir)).not.toContain(template?.dir);
+    // The disk of the other one still lies over the template's.
+    await project().ok('store gc -y', booting);
+    await inside('first', 'true');
+  });
+});
+
+describe('a template', () => {
+  const odd = 256 + (process.pid % 31);
+
+  test('that was cut short by kill -9 leaves nothing that is used, and nothing that runs', async () => {
+    const project = fixture({ 'Tsfile.yaml': 'version: 1\nproject: cut\nmachines: {}\n' });
+    await project.ok('box build debian-12 --kind vm', booting);
+    const before = new Set(unfinished());
+    const making = project.start(`box warm debian-12 --memory ${odd}M`, booting);
+    await making.prints(/booting/, 60_000);
+    const [left = ''] = await until('a template in the making', () => {
+      const names = unfinished().filter((name) => !before.has(name));
+      return names.length > 0 && names;
+    });
+    making.signal('SIGKILL');
+    await making.result;
+    const isOurs = (pid: string) => {
+      try {
+        return readdirSync(`/proc/${pid}/cwd/..`).includes(left);
+      } catch {
+        return false;
+      }
+    };
+    await until('the end of its QEMU', () => readdirSync('/proc').every((pid) => !/^\d+$/.test(pid) || !isOurs(pid)));
+    expect(templatesWith(odd)).toEqual([]);
+    await project.ok('store gc -y');
+    expect(unfinished()).not.toContain(left);
+  });
+
+  test('that has no room leaves nothing, and says what takes the room', async () => {
+    const project = fixture({ 'Tsfile.yaml': 'version: 1\nproject: small\nmachines: {}\n' });
+    const argv = ['prlimit', '--fsize=50000000', process.execPath, tsvProgram, 'box', 'warm', 'debian-12'];
+    const before = unfinished();
+    const { code, stderr } = await project.run([...argv, '--memory', `${odd}M`], booting);
+    expect({ code, stderr }).toMatchObject({ code: 1 });
+    expect(stderr).toMatch(/no template of debian-12 could be made \[TSV_TEMPLATE\]/);
+    expect(unfinished()).toEqual(before);
+    expect(templatesWith(odd)).toEqual([]);
+  });
+
+  test('that two want at once is made by one, and the other waits for it', async () => {
+    const project = fixture({ 'Tsfile.yaml': 'version: 1\nproject: both\nmachines: {}\n' });
+    const one = project.start(`box warm debian-12 --memory ${odd}M`, booting);
+    await one.prints(/booting/, 60_000);
+    const other = project.start(`box warm debian-12 --memory ${odd}M`, booting);
+    await other.prints(/another tsv makes this template: waiting/, 60_000);
+    expect((await Promise.all([one.result, other.result])).map(({ code }) => code)).toEqual([0, 0]);
+    const made = templatesWith(odd);
+    expect(made).toHaveLength(1);
+    for (const { dir } of made) rmSync(dir, { recursive: true });
+  });
+});

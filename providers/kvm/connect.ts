@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Dialler } from '../../src/model/launch.ts';
 import type { MachineContext, Transport } from '../../src/model/provider.ts';
+import type { Measure } from '../../src/model/timings.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
 import { type Attachment, within } from './attachment.ts';
 import { lastLogLines } from './console.ts';
@@ -42,6 +43,7 @@ export async function connectMachine(options: {
   dialler: Dialler;
   ssh: ConnectSsh;
   signal: AbortSignal;
+  measured?: Measure;
 }): Promise<Transport> {
   const { context, attachment, dialler } = options;
   const { name } = context.machine;
@@ -78,12 +80,14 @@ export async function connectMachine(options: {
     },
     {
       description: 'the kernel prints on the console',
+      part: 'kernel prints',
       hint: "the machine stopped before its kernel said anything: the box's kernel or its command line does not fit",
       fatal: false, // a silent kernel may still boot
       check: () => console.printed,
     },
     {
       description: `port ${sshPort} answers at ${address}`,
+      part: `port ${sshPort} answers`,
       hint: `tsv logs ${name} shows the boot: has it taken its address, has sshd started? A slow host needs a larger boot_timeout`,
       fatal: true,
       async check(signal, report) {
@@ -93,6 +97,7 @@ export async function connectMachine(options: {
     },
     {
       description: 'SSH accepts our key',
+      part: 'login works',
       hint: `the machine answers, but not with its own identity: were its keys injected? tsv logs ${name}`,
       fatal: true,
       async check(signal, report) {
@@ -119,6 +124,7 @@ export async function connectMachine(options: {
       signal: options.signal,
       doomed: doom(context, attachment),
       lastLines: () => console.lastLines(15),
+      ...(options.measured === undefined ? {} : { measured: options.measured }),
     });
   } finally {
     first?.destroy();

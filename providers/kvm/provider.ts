@@ -139,9 +139,17 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       }
     },
 
-    async connect(context, signal) {
+    async connect(context, signal, measured) {
       const attachment = await lifecycle.attached(context);
-      return connectMachine({ context, attachment, dialler: options.dialler, ssh: options.ssh, signal });
+      const { dialler, ssh } = options;
+      return connectMachine({
+        context,
+        attachment,
+        dialler,
+        ssh,
+        signal,
+        ...(measured === undefined ? {} : { measured }),
+      });
     },
 
     consoleLines: (context, count) => lastLogLines(machineFiles(context).consoleLog, count),

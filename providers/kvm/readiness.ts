@@ -1,11 +1,14 @@
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
+import type { Measure } from '../../src/model/timings.ts';
 import { errorText } from './text.ts';
 
 /** One thing that has to be so before a machine can be used. */
 export interface Readiness {
   /** As a statement: `port 22 answers at 10.0.0.5`. */
   readonly description: string;
+  /** What it is called where its time is told; absent: its time counts as that of the next one. */
+  readonly part?: string;
   /**
    * Resolves when it is so; rejects when it cannot become so any more. Until then it waits: it has to stop, by
    * rejecting, when `signal` fires. `report` says why it is not so yet.
@@ -26,6 +29,8 @@ export interface Wait {
   readonly doomed: Promise<never>;
   /** Context for a failure: the console's last lines. */
   readonly lastLines: () => readonly string[];
+  /** Told of each requirement with a `part` that is met during the wait: how long since the one before it was. */
+  readonly measured?: Measure;
 }
 
 /**
@@ -38,6 +43,7 @@ export async function awaitReadiness(list: readonly Readiness[], wait: Wait): Pr
   wait.doomed.catch(() => {}); // it may happen after the wait, when nobody looks
   if (wait.signal.aborted) throw cancelled();
   const start = performance.now();
+  let lastMet = start;
   const met = list.map(() => false);
   const reports = list.map(() => '');
   const stop = new AbortController();
@@ -66,11 +72,15 @@ export async function awaitReadiness(list: readonly Readiness[], wait: Wait): Pr
     );
   };
   const inTurn = async () => {
-    for (const [index, { check, fatal }] of list.entries()) {
+    for (const [index, { check, fatal, part }] of list.entries()) {
       const done = check(stop.signal, (why) => {
         reports[index] = why;
       }).then(() => {
         met[index] = true;
+        if (part === undefined || wait.measured === undefined || stop.signal.aborted) return;
+        const now = performance.now();
+        wait.measured(part, now - lastMet);
+        lastMet = now;
       });
       if (fatal) await done;
       else {

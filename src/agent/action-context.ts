@@ -1,6 +1,7 @@
 import { TsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { Machine, MachineKind, Project } from '../model/project.ts';
+import type { Measure } from '../model/timings.ts';
 import { boxKey } from './machines.ts';
 
 /** What one action needs besides its names. */
@@ -13,6 +14,8 @@ export interface ActionContext {
   /** How long a machine may take to stop; absent: its own time. */
   readonly stopTimeoutMs?: number;
   readonly emit: Emit;
+  /** Told of parts of the action, where somebody wants to know. */
+  readonly measured?: Measure;
   readonly signal: AbortSignal;
 }
 

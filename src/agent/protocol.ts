@@ -80,7 +80,13 @@ export type ProjectCommand =
     };
 
 export type Call =
-  | { readonly do: 'run'; readonly command: ProjectCommand; readonly parallel: number }
+  | {
+      readonly do: 'run';
+      readonly command: ProjectCommand;
+      readonly parallel: number;
+      /** `timing` events are wanted. */
+      readonly timings?: boolean;
+    }
   | {
       readonly do: 'exec';
       readonly machine: string;

@@ -5,6 +5,7 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { ProvisionStep } from '../model/project.ts';
 import type { Transport } from '../model/provider.ts';
 import type { Ending, MachineState } from '../model/state.ts';
+import type { Measure } from '../model/timings.ts';
 import { withLive } from '../plan/changes.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself, machineOf, wantedMachine } from './action-context.ts';
@@ -63,14 +64,14 @@ export class Readiness {
   }
 
   /** A way into a machine that runs. @throws TSV_NOT_RUNNING */
-  async connect(name: string, signal: AbortSignal): Promise<Transport> {
+  async connect(name: string, signal: AbortSignal, measured?: Measure): Promise<Transport> {
     requireUsable(this.records.of(name));
-    return this.open(name, signal);
+    return this.open(name, signal, measured);
   }
 
-  private open(name: string, signal: AbortSignal): Promise<Transport> {
+  private open(name: string, signal: AbortSignal, measured?: Measure): Promise<Transport> {
     return this.transports.get(name, async () =>
-      this.records.provider(this.records.of(name)).connect(this.records.context(name), signal),
+      this.records.provider(this.records.of(name)).connect(this.records.context(name), signal, measured),
     );
   }
 
@@ -87,7 +88,7 @@ export class Readiness {
     await this.options.ensureForwards(name);
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
-    else await this.connect(name, context.signal);
+    else await this.connect(name, context.signal, context.measured);
     if (!this.records.of(name).ready) {
       await this.records.update(name, (record) => ({ ...record, ready: true }));
       this.options.happened(name, { type: 'ready' });

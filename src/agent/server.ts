@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Emit } from '../model/events.ts';
 import type { ExecSession } from '../model/provider.ts';
+import { laps } from '../model/timings.ts';
 import { watchExit } from '../sys/children.ts';
 import { Mutex } from '../sys/mutex.ts';
 import { processRef } from '../sys/process.ts';
@@ -189,8 +190,14 @@ export class AgentServer {
     signal: AbortSignal,
   ): Promise<unknown> {
     switch (call.do) {
-      case 'run':
-        return this.inTurn(request, emit, signal, () => this.service.run(call.command, call.parallel, emit, signal));
+      case 'run': {
+        const waits = this.running !== undefined;
+        const lap = laps(waits && call.timings === true ? emit : undefined, performance.now());
+        return this.inTurn(request, emit, signal, () => {
+          lap('other commands');
+          return this.service.run(call.command, call.parallel, emit, signal, call.timings);
+        });
+      }
       case 'signal':
         // Not in turn: it is how a command that waits for a machine is helped on.
         await this.service.signal(call.machines, call.signal);

@@ -4,6 +4,7 @@ import type { Emit } from '../model/events.ts';
 import { refuseImpossible } from '../model/impossible.ts';
 import type { Forward, Project } from '../model/project.ts';
 import type { CopySession, ExecRequest, ExecSession, Transport } from '../model/provider.ts';
+import { laps } from '../model/timings.ts';
 import type { Waited } from '../model/waiting.ts';
 import type { Forwards } from '../net/forwards.ts';
 import { execute, executionError } from '../plan/execute.ts';
@@ -57,16 +58,17 @@ export class Service {
     });
   }
 
-  /** Looks, plans, and carries the plan out. @throws what went wrong, as one error */
+  /** Looks, plans, and carries the plan out. `timings`: tells where time goes. @throws what went wrong, as one error */
   async run(
     command: ProjectCommand | OneOffWork,
     parallel: number,
     emit: Emit,
     signal: AbortSignal,
+    timings = false,
   ): Promise<RunResult> {
     this.commands++;
     try {
-      return await this.carryOut(command, parallel, emit, signal);
+      return await this.carryOut(command, parallel, emit, signal, timings);
     } finally {
       this.commands--;
       this.options.changes.tell();
@@ -78,8 +80,10 @@ export class Service {
     parallel: number,
     emit: Emit,
     signal: AbortSignal,
+    timings: boolean,
   ): Promise<RunResult> {
     const { store, engine } = this.options;
+    const lap = laps(timings ? emit : undefined, performance.now());
     if (command.project !== undefined) {
       const { name, digest } = command.project;
       await store.update((state) => ({
@@ -91,6 +95,7 @@ export class Service {
     if ('note' in command) this.options.writeNote(command.note);
     if (command.project !== undefined) this.validate(command.project);
     const plan = reconcile({ ...reconcileRequest(command), observation: observe(store.current) });
+    lap('look and plan');
     emit({ type: 'plan', plan });
     const journal = this.options.journal();
     const deadline = new Deadline('timeoutMs' in command ? command.timeoutMs : undefined);
@@ -107,6 +112,9 @@ export class Service {
               emit: (event) =>
                 event.type === 'notice' && event.machine === undefined ? context.progress(event.text) : emit(event),
               signal: waitSignal,
+              ...(timings
+                ? { measured: (what, ms) => emit({ type: 'timing', id: node.id, what, ms: Math.round(ms) }) }
+                : {}),
             }),
           ),
         journal: journal.forCommand(command.command),

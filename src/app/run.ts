@@ -8,6 +8,7 @@ import { isDigest } from '../model/image.ts';
 import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { State } from '../model/state.ts';
+import { laps } from '../model/timings.ts';
 import { portHolder, portTaken } from '../net/forwards.ts';
 import { withLive } from '../plan/changes.ts';
 import { reconcile } from '../plan/reconcile.ts';
@@ -32,6 +33,15 @@ export interface RunOptions {
   readonly parallel: number;
   readonly emit: Emit;
   readonly signal: AbortSignal;
+  /** `timing` events are wanted. */
+  readonly timings?: boolean;
+}
+
+/** Reports what this process does, from its start. */
+function ownLaps({ timings, emit }: Pick<RunOptions, 'timings' | 'emit'>): (what: string) => void {
+  const lap = laps(timings === true ? emit : undefined, 0);
+  lap('start of tsv');
+  return lap;
 }
 
 /** `tsv up` and `tsv reload`. `locked`: fails where Tsfile.lock would have to change. */
@@ -47,6 +57,7 @@ export async function bringUp(
   },
 ): Promise<RunResult> {
   const { place, command, targets, provision, wait, timeoutMs } = options;
+  const lap = ownLaps(options);
   const found = await loadLocked(place);
   const { project } = found;
   requirePossible(project);
@@ -60,10 +71,12 @@ export async function bringUp(
     targets,
     options: { provision, wait },
   });
+  lap('Tsfile and plan');
   if (plan.nodes.length === 0 && !takesOver(project, state)) {
     // Machines run on without their agent; their forwards do not.
     if (Object.values(state?.machines ?? {}).some((record) => isAlive(record.process)))
       (await projectAgent(options.place, project.dir, project.name)).destroy();
+    lap('agent');
     if (!options.locked) await rememberLock(found, new Map(), place, options.emit);
     return { plan };
   }
@@ -75,7 +88,8 @@ export async function bringUp(
   const sources = sourcesFor(project, { create: missing, start: namesOf('machine.start') }, state);
   const { digests: boxes, images } = await takeSources(project, sources, options);
   if (!options.locked) await rememberLock(found, images, place, options.emit);
-  return viaAgent(options, project.dir, project.name, {
+  lap('boxes and images');
+  const work = {
     command,
     project,
     targets,
@@ -84,7 +98,8 @@ export async function bringUp(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     boxes,
     note: noteOf(project),
-  });
+  };
+  return viaAgent(options, project.dir, project.name, work, lap);
 }
 
 /** Whether machines have something to take over from the Tsfile though there is nothing to be done. */
@@ -95,6 +110,7 @@ const takesOver = (project: Project, state: State | undefined): boolean =>
   });
 
 export async function provision(options: RunOptions & { readonly only?: string }): Promise<RunResult> {
+  const lap = ownLaps(options);
   const project = await load(options.place);
   const command = {
     command: 'provision',
@@ -109,7 +125,8 @@ export async function provision(options: RunOptions & { readonly only?: string }
     targets: options.targets,
     options: options.only === undefined ? {} : { only: options.only },
   });
-  return viaAgent(options, project.dir, project.name, command);
+  lap('Tsfile and plan');
+  return viaAgent(options, project.dir, project.name, command, lap);
 }
 
 /** `tsv halt` and `tsv destroy`: from the state, whatever became of the Tsfile. */
@@ -117,14 +134,17 @@ export async function takeDown(
   options: RunOptions & { readonly command: 'halt' | 'destroy'; readonly force: boolean },
 ): Promise<RunResult> {
   const { command, targets, force } = options;
+  const lap = ownLaps(options);
   const dir = findProjectDir(options.place);
   const state = readState(dir);
   // Names of machines that were never made are known from the Tsfile alone, if it can be read.
   const wanted = targets.every((name) => state?.machines[name] !== undefined) ? undefined : await load(options.place);
   const plan = reconcile({ command, wanted, observation: observe(state), targets });
+  lap('state and plan');
   if (plan.nodes.length === 0 && !(command === 'destroy' && targets.length === 0 && state !== undefined))
     return { plan };
-  return viaAgent(options, dir, state?.projectName ?? 'project', { command, project: undefined, targets, force });
+  const work = { command, project: undefined, targets, force };
+  return viaAgent(options, dir, state?.projectName ?? 'project', work, lap);
 }
 
 /** `tsv restart`: from the state, whatever became of the Tsfile. */
@@ -164,11 +184,24 @@ export async function removeVolumes(options: RunOptions): Promise<RunResult> {
   return viaAgent(options, dir, state?.projectName ?? 'project', command);
 }
 
-export function viaAgent(options: RunOptions, dir: string, name: string, command: ProjectCommand): Promise<RunResult> {
-  const call = { do: 'run', command, parallel: options.parallel } as const;
-  return withAgent(options.place, dir, name, (socket) =>
-    callAgent<RunResult>(socket, call, { command: options.commandLine, emit: options.emit, signal: options.signal }),
-  );
+/** @param lap told when there is a connection to the agent */
+export function viaAgent(
+  options: RunOptions,
+  dir: string,
+  name: string,
+  command: ProjectCommand,
+  lap: (what: string) => void = () => {},
+): Promise<RunResult> {
+  const { parallel, timings } = options;
+  const call = { do: 'run', command, parallel, ...(timings === undefined ? {} : { timings }) } as const;
+  return withAgent(options.place, dir, name, (socket) => {
+    lap('agent');
+    return callAgent<RunResult>(socket, call, {
+      command: options.commandLine,
+      emit: options.emit,
+      signal: options.signal,
+    });
+  });
 }
 
 /** Agents that may leave one after the other while we ask: each has seen the last machine end. */

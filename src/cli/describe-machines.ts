@@ -30,14 +30,15 @@ restarts it, and another box or image makes it anew. 'tsv plan' says which befor
 
 Examples:
   tsv up
-  tsv up web db --timeout 2m`,
+  tsv up web db --timeout 2m
+  tsv up --timings   # what took how long`,
   reload: `
 Examples:
   tsv reload web`,
 } as const;
 
 /** What changes machines. */
-export function describeMachines({ program, only, when, define, names, json, parallel }: Describe): void {
+export function describeMachines({ program, only, when, define, names, json, parallel, timings }: Describe): void {
   program.commandsGroup('Machines:');
   for (const [name, description] of [
     ['up', 'make the machines as the Tsfile says'],
@@ -52,6 +53,7 @@ export function describeMachines({ program, only, when, define, names, json, par
       .option('--no-wait', 'return when the machines have been started; only what others depend on is waited for')
       .option('--timeout <duration>', 'fail when what is waited for takes longer in all, such as 2m', duration)
       .addOption(parallel)
+      .addOption(timings)
       .addOption(json)
       .option('-q, --quiet', 'print errors only')
       .addHelpText('after', bringHelp[name]);
@@ -90,6 +92,7 @@ export function describeMachines({ program, only, when, define, names, json, par
     )
       .option('--only <step>', 'only the step of this name')
       .addOption(parallel)
+      .addOption(timings)
       .addOption(json)
       .option('-q, --quiet', 'print errors only'),
   );
@@ -103,6 +106,7 @@ export function describeMachines({ program, only, when, define, names, json, par
     )
       .option('--force', 'end them at once')
       .addOption(parallel)
+      .addOption(timings)
       .addOption(json)
       .option('-q, --quiet', 'print errors only'),
   );
@@ -116,6 +120,7 @@ export function describeMachines({ program, only, when, define, names, json, par
     )
       .option('-f, --force', 'do not ask')
       .addOption(parallel)
+      .addOption(timings)
       .addOption(json)
       .option('-q, --quiet', 'print errors only'),
   );

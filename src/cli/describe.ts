@@ -14,6 +14,7 @@ export interface Describe {
   names(command: Command): Command;
   readonly json: Option;
   readonly parallel: Option;
+  readonly timings: Option;
 }
 
 /** Milliseconds, for an option. */

@@ -60,6 +60,7 @@ export function createProgram(
     program.command(name).description(description).helpOption('-h, --help', 'print help').action(act(load));
   const json = new Option('--json', 'machine-readable output');
   const parallel = new Option('--parallel <n>', 'most steps at once').argParser(wholeNumber).default(8);
+  const timings = new Option('--timings', 'tell at the end where the time went');
   const names = (command: Command) =>
     command.argument('[names...]', 'machines or replica groups; all when none is given');
 
@@ -92,7 +93,7 @@ export function createProgram(
       .action(act(async () => (await import('./commands/box.ts')).warm as Handler<never>));
   };
 
-  const describe: Describe = { program, only, when, define, names, json, parallel };
+  const describe: Describe = { program, only, when, define, names, json, parallel, timings };
   describeProject(describe);
   if (only === undefined) describeVolume(program, act);
   describeMachines(describe);

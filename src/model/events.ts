@@ -1,5 +1,6 @@
 import type { ErrorData } from './errors.ts';
 import type { Plan, StepOutcome } from './plan.ts';
+import type { Timings } from './timings.ts';
 
 /** Everything that a command reports while it runs. Renderers print these and decide nothing. */
 export type TsvEvent =
@@ -21,6 +22,13 @@ export type TsvEvent =
       readonly stream: 'stdout' | 'stderr';
       readonly text: string;
     }
+  /**
+   * Only where timings were asked for: how long something took that is no step or, with `id`, a part of that step. What has no
+   * `id` took place before all that comes after it.
+   */
+  | { readonly type: 'timing'; readonly id?: number; readonly what: string; readonly ms: number }
+  /** The last one, where timings were asked for. */
+  | ({ readonly type: 'timings' } & Timings)
   | { readonly type: 'notice'; readonly machine?: string; readonly text: string }
   | { readonly type: 'warning'; readonly machine?: string; readonly text: string };
 

@@ -2,6 +2,7 @@ import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
 import type { Ending, MachineAddress, Observed, ProcessRef, RunLimits } from './state.ts';
+import type { Measure } from './timings.ts';
 
 /** Everything a provider needs to know about one machine. */
 export interface MachineContext {
@@ -135,8 +136,11 @@ export interface Provider {
    * What it says is for the agent's log.
    */
   prepare?(context: MachineContext, log: (text: string) => void): void;
-  /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
-  connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
+  /**
+   * A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. `measured` is told of what was
+   * waited for, one after the other.
+   */
+  connect(context: MachineContext, signal: AbortSignal, measured?: Measure): Promise<Transport>;
 }
 
 export interface ExecRequest {

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Timings } from '../../src/model/timings.ts';
+import { printAction } from '../../src/plan/print.ts';
 import { fixture, freePort } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
 
@@ -27,6 +29,43 @@ describe('the life of a project', () => {
       }),
     );
     for (const project of projects) await project.expectNothingLeft();
+  });
+
+  test('--timings tells where the time went, in a table, as JSON, and when something failed', async () => {
+    const project = fixture({
+      'Tsfile.yaml': two.replace(
+        'b: { image: debian-12 }',
+        'b: { image: debian-12, depends_on: [a], provision: [{ name: fails, shell: { inline: exit 3 } }] }',
+      ),
+    });
+    const { stderr } = await project.ok('up a --timings');
+    expect(stderr).toMatch(/^WHERE +WHAT +TOOK +CRITICAL\ntsv +start of tsv +\d/m);
+    expect(stderr).toMatch(/^network +set up default +[\d.]+m?s +\*$/m);
+    expect(stderr).toMatch(/^a +start +[\d.]+m?s +\*\na +wait until reachable/m);
+    expect(stderr).toMatch(/^Critical path: [\d.]+m?s of [\d.]+m?s$/m);
+    const failed = await project.tsv('up --timings --json');
+    expect(failed.code).toBe(1);
+    const lines = failed.stdout.trimEnd().split('\n');
+    const [timings, last] = lines.slice(-2).map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(last).toMatchObject({ type: 'end', ok: false });
+    const { phases, criticalMs, wallMs } = timings as unknown as { type: 'timings' } & Timings;
+    expect(phases.map((phase) => ('what' in phase ? phase.what : printAction(phase.action)))).toEqual([
+      'start of tsv',
+      'Tsfile and plan',
+      'boxes and images',
+      'agent',
+      'look and plan',
+      'box.ensure debian-12 container',
+      'machine.create b',
+      'machine.start b',
+      'machine.wait b',
+      'machine.provision b fails',
+    ]);
+    expect(phases.at(-1)).toMatchObject({ outcome: 'failed', critical: true });
+    expect(criticalMs).toBe(phases.reduce((sum, { critical, ms }) => sum + (critical ? ms : 0), 0));
+    expect(criticalMs).toBeLessThanOrEqual(wallMs + phases.length); // each is rounded
+    expect((await project.ok('up a --json')).stdout).not.toContain('timing');
+    expect((await project.ok('destroy -fq --timings')).stderr).toMatch(/^b +destroy +[\d.]+m?s/m);
   });
 
   test('halt stops machines and keeps their disks; up starts them again', async () => {

@@ -2,7 +2,9 @@ import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { get, killNow, type Running, start, tsvProgram } from '../support/cli.ts';
+import type { Timings } from '../../src/model/timings.ts';
+import { printAction } from '../../src/plan/print.ts';
+import { get, killNow, type Result, type Running, start, tsvProgram } from '../support/cli.ts';
 import { freePort, sharedFixture } from '../support/fixture.ts';
 import { until } from '../support/until.ts';
 
@@ -43,9 +45,28 @@ describe('a virtual machine beside a container', () => {
         port = await freePort();
         return { PORT: String(port) };
       },
-      prepare: (made) => made.ok('up', { timeoutMs: 240_000 }),
+      prepare: async (made) => {
+        up = await made.ok('up --timings --json', { timeoutMs: 240_000 });
+      },
     },
   );
+  let up: Result | undefined;
+
+  test('comes up with the time of each part of its boot told, where that is asked for', () => {
+    const timings = JSON.parse(up?.stdout.trimEnd().split('\n').at(-2) ?? '') as Timings;
+    const boot = timings.phases.find((phase) => 'action' in phase && printAction(phase.action) === 'machine.wait vm');
+    // The box's kernel is quiet: it need not have printed anything by then.
+    const parts = boot?.parts.map(({ what }) => what).filter((what) => what !== 'kernel prints');
+    expect(parts).toEqual(['port 22 answers', 'login works']);
+    const sum = boot?.parts.reduce((all, { ms }) => all + ms, 0) ?? 0;
+    expect(sum).toBeGreaterThan(0);
+    expect(sum).toBeLessThanOrEqual((boot?.ms ?? 0) + 3); // each is rounded
+    // The other machine was there long before, and nothing waits for it.
+    expect(boot?.critical).toBe(true);
+    expect(timings.phases).toContainEqual(
+      expect.objectContaining({ action: { do: 'machine.start', machine: 'box' }, critical: false }),
+    );
+  });
 
   test('runs, and status says on what acceleration', async () => {
     const { machines } = await project().status();

@@ -10,6 +10,7 @@ interface ChangeOptions {
   readonly parallel: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly timings?: boolean;
 }
 
 interface BringOptions extends ChangeOptions {
@@ -25,6 +26,7 @@ const common = (session: Session, targets: readonly string[], options: ChangeOpt
   targets,
   commandLine: session.commandLine,
   parallel: options.parallel,
+  ...(options.timings === undefined ? {} : { timings: options.timings }),
 });
 
 const bring =

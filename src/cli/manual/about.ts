@@ -60,6 +60,7 @@ export const about: Readonly<Record<string, About>> = {
     text: [
       'Makes, starts and provisions machines until everything is as the Tsfile says, as many at once as do not depend on each other. What is right already is left alone, so that up can be called again and again; what was interrupted goes on where it was.',
       'It returns when all machines can be reached, are provisioned and, where they have a check, are healthy. What is no longer in the Tsfile is removed; tsv plan says so before.',
+      'With --timings it ends with a table of what took how long. A star marks what came one after the other because each needed the one before: only what has one makes up faster when it gets faster.',
     ],
     see: ['plan', 'status', 'halt', 'destroy', 'reload', 'wait'],
     page: 'living',

@@ -29,6 +29,35 @@ describe('a wait for a machine', () => {
     await awaitReadiness([met, advisory, { ...port, check: async () => {} }], wait);
   });
 
+  test('tells how long each thing took since the one before it, where somebody wants to know', async () => {
+    const told: [string, number][] = [];
+    let open = () => {};
+    const prints = {
+      ...advisory,
+      part: 'kernel prints',
+      check: () => new Promise<void>((resolve) => (open = resolve)),
+    };
+    const answers: Readiness = {
+      ...port,
+      part: 'port answers',
+      async check() {
+        open();
+        await new Promise((resolve) => setImmediate(resolve));
+      },
+    };
+    const begun = performance.now();
+    const measured = (what: string, ms: number) => void told.push([what, ms]);
+    let late = () => {};
+    const after: Readiness = { ...prints, check: () => new Promise<void>((resolve) => (late = resolve)) };
+    await awaitReadiness([met, prints, after, answers], { ...wait, measured });
+    late();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told.map(([what]) => what)).toEqual(['kernel prints', 'port answers']);
+    const sum = told.reduce((all, [, ms]) => all + ms, 0);
+    expect(sum).toBeGreaterThan(0);
+    expect(sum).toBeLessThanOrEqual(performance.now() - begun);
+  });
+
   test('that runs out of time names the requirement, its number, its last reason, its hint and the console', async () => {
     const failure = awaitReadiness([met, { ...advisory, check: async () => {} }, port, met], { ...wait, timeoutMs: 5 });
     await expect(failure).rejects.toMatchObject({

@@ -19,6 +19,8 @@ export interface Attachment {
   readonly console: Console;
   /** Fires when the process is gone, and its keeper has noted how it ended. */
   readonly exited: Promise<void>;
+  /** Fires with the reason when its kernel panics and, as it was told by `panic=-1`, resets the machine. */
+  readonly panicked: Promise<string>;
   /** Lets go; QEMU runs on. */
   detach(): void;
 }
@@ -72,6 +74,7 @@ export async function attach(
       "QEMU's control socket",
     );
     const unwatch = boundForeignLog(files.qemuLog);
+    const panicked = watchPanic(qmp, console);
     const detach = () => {
       unwatch();
       qmp.close();
@@ -79,12 +82,28 @@ export async function attach(
     };
     // Not at once: what it printed last may still be on its way. The socket ends with QEMU.
     void Promise.all([exited, console.closed]).then(detach);
-    return { process, qmp, console, exited, detach };
+    return { process, qmp, console, exited, panicked, detach };
   } catch (error) {
     console.close();
     throw error;
   }
 }
+
+/**
+ * A panic is told by two: the console has the kernel's line, which anybody in the guest can print, and QEMU says that the guest
+ * has reset the machine, which a reboot does as well.
+ */
+const watchPanic = (qmp: Qmp, console: Console): Promise<string> =>
+  new Promise((resolve) => {
+    qmp.onEvent(({ event, data }) => {
+      if (event !== 'RESET' || data.guest !== true) return;
+      // What the guest printed before is there, but may not have been read yet.
+      setImmediate(() => {
+        const reason = console.panic();
+        if (reason !== undefined) resolve(reason);
+      });
+    });
+  });
 
 /** Whether `work` was done within `ms`. Leaves no timer behind; rejects as `work` does. */
 export async function within(work: Promise<unknown>, ms: number): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { MachineContext, Transport } from '../../src/model/provider.ts';
 import type { Measure } from '../../src/model/timings.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
 import { type Attachment, within } from './attachment.ts';
-import { lastLogLines } from './console.ts';
+import { lastLogLines, plainLines } from './console.ts';
 import { machineFiles } from './files.ts';
 import { asObject } from './qmp.ts';
 import { awaitReadiness, consoleDetails, type Readiness } from './readiness.ts';
@@ -135,25 +135,27 @@ export async function connectMachine(options: {
   return transport;
 }
 
-/** Rejects when the machine ends or its kernel panics; waiting on is of no use then. */
-async function doom(context: MachineContext, { exited, console }: Attachment): Promise<never> {
+/** Rejects when the machine ends, also because its kernel panicked; waiting on is of no use then. */
+async function doom(context: MachineContext, { exited, panicked, console }: Attachment): Promise<never> {
   const { name } = context.machine;
-  const panic = await Promise.race([exited, console.panicked]);
+  const panic = await Promise.race([exited, panicked]);
   if (typeof panic === 'string') {
-    throw new TsvError(
-      'TSV_WAIT',
-      `${name}: its kernel panicked: ${panic.replace('Kernel panic - not syncing: ', '')}`,
-      {
-        details: consoleDetails(console.lastLines(15)),
-        hint: `tsv reload ${name} tries again; when it panics again, its box or its memory: setting is at fault`,
-      },
-    );
+    throw new TsvError('TSV_WAIT', `${name}: its kernel panicked: ${plainLines(panic, 1).join('')}`, {
+      details: consoleDetails(aroundPanic(console.lastLines(100))),
+      hint: `tsv up ${name} tries again; when it panics again, its box or its memory: setting is at fault`,
+    });
   }
   const said = lastLogLines(machineFiles(context).qemuLog, 8);
   throw new TsvError('TSV_VM_DIED', `${name}: its QEMU ended while it booted`, {
     details: [...said, ...consoleDetails(console.lastLines(15))],
     hint: `tsv up ${name} starts it again`,
   });
+}
+
+/** The kernel's own line, what led to it, and as much of the trace behind it. */
+function aroundPanic(lines: readonly string[]): readonly string[] {
+  const at = lines.findLastIndex((line) => line.includes('Kernel panic'));
+  return at === -1 ? lines.slice(-15) : lines.slice(Math.max(0, at - 7), at + 8);
 }
 
 /** Errors that another try does not mend. */

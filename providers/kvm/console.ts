@@ -137,18 +137,32 @@ export interface Console {
   write(data: Buffer, done: (error?: Error | null) => void): void;
   /** Fires with the first output since the machine's start. */
   readonly printed: Promise<void>;
-  /** Fires with the kernel's own line when it panics. */
-  readonly panicked: Promise<string>;
+  /** See {@link panicOf}, of what is at hand. */
+  panic(): string | undefined;
   readonly closed: Promise<void>;
   close(): void;
 }
 
 const tailBytes = 64 << 10;
-const panicPattern = /Kernel panic - not syncing: [^\r\n]*(?=[\r\n])/;
+const panicPattern = /Kernel panic - not syncing: ([^\r\n]*)[\r\n]/g;
+/** What Linux prints when it goes down in order (kernel/reboot.c), and the first thing after its start. */
+const goesOn = /reboot: (?:Restarting system|Power down|System halted)|Linux version \d/;
 
 /**
- * Connects to the console's unix socket. What an earlier agent logged since the machine's start counts:
- * a panic or output in it fires at once.
+ * Pure. Why the kernel panicked, in its own words, when that is the last thing that happened to it. This is what a guest prints:
+ * it counts where something else shows that the system went down.
+ */
+export function panicOf(text: string): string | undefined {
+  const last = [...text.matchAll(panicPattern)].at(-1);
+  if (last === undefined || goesOn.test(text.slice(last.index + last[0].length))) return undefined;
+  return last[1];
+}
+
+/** The same, of a machine's console log, whether it runs or not. */
+export const lastPanic = (logFile: string): string | undefined => panicOf(readTail(logFile).toString('utf8'));
+
+/**
+ * Connects to the console's unix socket. What an earlier agent logged since the machine's start counts as its output.
  * @throws the connect error of the socket (ENOENT, ECONNREFUSED), or the open(2) error of the log.
  */
 export async function connectConsole(socketPath: string, logFile: string): Promise<Console> {
@@ -160,23 +174,14 @@ export async function connectConsole(socketPath: string, logFile: string): Promi
   let tail = readTail(logFile);
   const listeners = new Set<(data: Buffer) => void>();
   let firstOutput = () => {};
-  let panic = (_: string) => {};
   const printed = new Promise<void>((resolve) => {
     firstOutput = resolve;
   });
-  const panicked = new Promise<string>((resolve) => {
-    panic = resolve;
-  });
-  const look = () => {
-    if (tail.length > 0) firstOutput();
-    const line = panicPattern.exec(tail.toString('latin1'));
-    if (line !== null) panic(line[0]);
-  };
-  look();
+  if (tail.length > 0) firstOutput();
   socket.on('data', (data: Buffer) => {
     log.append(data);
     tail = Buffer.concat([tail, data]).subarray(-tailBytes);
-    look();
+    firstOutput();
     for (const listener of listeners) listener(data);
   });
   socket.on('error', () => {}); // ECONNRESET when QEMU is killed; `close` follows
@@ -194,7 +199,7 @@ export async function connectConsole(socketPath: string, logFile: string): Promi
     },
     write: (data, done) => void socket.write(data, done),
     printed,
-    panicked,
+    panic: () => panicOf(tail.toString('utf8')),
     closed,
     close: () => void socket.destroy(),
   };

@@ -16,7 +16,7 @@ import type { Accel, AccelChooser } from './accel.ts';
 import { mostOf } from './adjust.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
 import { type Attachment, attach, findQemu, QemuGone, within } from './attachment.ts';
-import { beginLog, lastLogLines } from './console.ts';
+import { beginLog, lastLogLines, lastPanic } from './console.ts';
 import { credentials, identityFiles, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } from './disk.ts';
 import { endingOfQemu } from './ending.ts';
@@ -72,7 +72,11 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
     const forget = () => {
       if (held.get(context.dir) === entry) held.delete(context.dir);
     };
-    attaching.then(({ exited }) => exited.then(forget), forget);
+    attaching.then((attachment) => {
+      void attachment.exited.then(forget);
+      // It would boot again, and panic again, for as long as nobody looks. Its restart policy decides.
+      void attachment.panicked.then(() => end(attachment));
+    }, forget);
     return attaching;
   };
 
@@ -257,7 +261,8 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
       for (const socket of sockets(files)) rmSync(socket, { force: true });
-      const ending = endingOfQemu(readEnding(context.dir) ?? lostEnding(), lastLogLines(files.qemuLog, 8));
+      const ended = readEnding(context.dir) ?? lostEnding();
+      const ending = endingOfQemu(ended, lastLogLines(files.qemuLog, 8), lastPanic(files.consoleLog));
       const { process } = context;
       const starved = ending.signal === 'KILL' && process !== undefined && wasStarved(process);
       return starved ? { ...ending, why: 'oom' } : ending;

@@ -7,6 +7,7 @@ export function endingWords({ why, code, signal, detail }: Ending): string {
     exited: `ended with ${code ?? 0}`,
     killed: `killed by SIG${signal ?? 'KILL'}`,
     oom: 'out of memory',
+    panicked: 'its kernel panicked',
     lost: 'ended, and nobody saw how',
   }[why];
   return detail === undefined ? words : `${words}: ${detail}`;

@@ -108,9 +108,9 @@ export interface Ending {
   readonly at: string;
   /**
    * `exited`: by itself; of a VM: its system powered off. `killed`: by a signal. `oom`: the kernel found no memory for it.
-   * `lost`: nobody was there to see how, as after a crash of the host.
+   * `panicked`: of a VM: its kernel; `detail` has its words. `lost`: nobody was there to see how, as after a crash of the host.
    */
-  readonly why: 'exited' | 'killed' | 'oom' | 'lost';
+  readonly why: 'exited' | 'killed' | 'oom' | 'panicked' | 'lost';
   /** Exit status of PID 1, of a VM: of QEMU. Absent where a signal ended it, or nobody saw it. */
   readonly code?: number;
   /** Without SIG: `KILL`. */

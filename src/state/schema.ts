@@ -152,7 +152,7 @@ const sandbox = object<SandboxState>({ holder: processRef, rooted: bool }, { dns
 const networkState = object<NetworkState>({ spec: network, subnet: text, gateway: text, bridge: text }, {});
 
 const ending = object<Ending>(
-  { at: text, why: oneOf('exited', 'killed', 'oom', 'lost') },
+  { at: text, why: oneOf('exited', 'killed', 'oom', 'panicked', 'lost') },
   { code: wholeFrom(0), signal: text, detail: text },
 );
 

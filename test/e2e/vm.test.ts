@@ -301,4 +301,16 @@ describe('a virtual machine beside a container', () => {
     expect((await project().states()).vm).toBe('stopped');
     expect((await project().ok('logs vm')).stdout).toMatch(/Power down|power off|reboot: Power/i);
   });
+
+  test('F19 whose kernel panics is ended, and up, status and events say so with its words', async () => {
+    // Its root file system has lost its first megabyte.
+    const disk = join(project().dir, '.ts-vm/machines/vm/disk.qcow2');
+    expect((await project().run(['qemu-io', '-f', 'qcow2', '-c', 'write -z 0 1M', disk])).code).toBe(0);
+    const { code, stderr } = await project().tsv('up vm', { timeoutMs: 90_000 });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/vm: its kernel panicked: Attempted to kill init![\s\S]*no root file system/);
+    const ended = /its kernel panicked: Attempted to kill init!/;
+    await until('how it ended is known', async () => ended.test((await project().states()).vm ?? ''));
+    expect((await project().ok('events vm')).stdout).toMatch(ended);
+  });
 });

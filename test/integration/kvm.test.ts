@@ -87,7 +87,7 @@ function contextOf(
     dir: join(root, 'machines', 'db'),
     runDir: join(root, 'run'),
     volumeDir: (volume) => join(root, 'volumes', volume),
-    box: { ...guest, cmdline: `console=ttyS0 tsv.test=${mode}` },
+    box: { ...guest, cmdline: `console=ttyS0 panic=-1 tsv.test=${mode}` },
     addresses: [{ network: 'default', address: '10.0.2.15', mac: '52:54:00:12:34:56', device: 'eth0' }],
     networks: { default: { bridge: 'br0', gateway: '10.0.2.2', prefix: 24, mode: 'nat' } },
     memory: {},
@@ -225,7 +225,7 @@ describe('a virtual machine on a real QEMU', () => {
   );
 
   test(
-    'S44 whose SSH server shows another key is refused; F27 whose QEMU is killed ends its connection',
+    'S44 whose SSH server shows another key is refused; F19 whose kernel panics later is ended, F27 and its connection',
     patience,
     async () => {
       const context = await up(boxContext());
@@ -235,8 +235,17 @@ describe('a virtual machine on a real QEMU', () => {
       writeFileSync(pinned, generateKeyPair('somebody else').publicKey);
       await expect(provider.connect(context, signal)).rejects.toMatchObject({ code: 'TSV_HOST_KEY' });
       writeFileSync(pinned, own);
-      launcher.kill(context.process, 'SIGKILL');
+      // Anybody in it can print that, and it means nothing.
+      await output(transport, 'echo "Kernel panic - not syncing: no" >/dev/ttyS0');
+      await printed(context, 'not syncing: no');
+      await output(await provider.connect(context, signal), 'sync');
+      const crash = await transport.exec({
+        argv: ['sh', '-c', 'echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger'],
+      });
+      crash.exited.catch(() => {});
       await transport.closed;
+      await launcher.exited(context.process);
+      expect(provider.consoleLines(context, 100).join('\n')).toContain('not syncing: sysrq triggered crash');
     },
   );
 
@@ -313,13 +322,14 @@ describe('a virtual machine on a real QEMU', () => {
     },
   );
 
-  test('F19 whose kernel panics fails the wait at once, with its last lines', patience, async () => {
+  test('F19 whose kernel panics fails the wait at once, with its last lines, and is ended', patience, async () => {
     const context = await up('panic');
     await expect(provider.connect(context, signal)).rejects.toMatchObject({
       code: 'TSV_WAIT',
       message: expect.stringContaining('its kernel panicked: Attempted to kill init!'),
       details: expect.arrayContaining([expect.stringContaining('Kernel panic - not syncing')]),
     });
+    await launcher.exited(context.process);
   });
 
   test('F19 that nobody can reach fails the wait with the requirement that is not met', patience, async () => {

@@ -35,6 +35,8 @@ const adoptMs = 10_000;
 const answerMs = 3000;
 /** The power button again: a guest that was still booting did not see it. */
 const powerButtonEveryMs = 3000;
+/** From the end of its conversation until the process is gone, where that is why it ended. */
+const exitNoticeMs = 500;
 /** From `quit` or SIGKILL until the process has to be gone. */
 const quitMs = 2000;
 
@@ -181,18 +183,22 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
   const bringDown = async (
     context: MachineContext,
     process: ProcessRef,
-    { force, timeoutMs = context.machine.stopTimeoutMs }: StopOptions,
+    { force, timeoutMs = context.machine.stopTimeoutMs, forced }: StopOptions,
   ): Promise<void> => {
     try {
       const holding = hold(context, process);
-      if (!(await within(holding, answerMs))) return await killAndWait(process);
+      if (!(await within(holding, answerMs))) throw new Error('it does not answer');
       const attachment = await holding;
       const state = await status(attachment.qmp, answerMs);
-      const off = !force && state !== 'prelaunch' && (await powerOff(attachment, state, timeoutMs));
+      const runs = state !== 'prelaunch'; // before that it has nothing to shut down
+      const off = !force && runs && (await powerOff(attachment, state, timeoutMs));
+      if (!off && !force && runs) forced?.(`it had not powered off after ${timeoutMs / 1000} s, and was ended`);
       if (!off) await end(attachment);
       await attachment.console.closed; // its last words are in the log
     } catch {
       // It is hung, or on its way out already.
+      if (!(await within(launcher.exited(process), exitNoticeMs)) && !force)
+        forced?.('its QEMU did not answer, and was killed');
       await killAndWait(process);
     }
   };

@@ -46,6 +46,7 @@ import { keptFiles, lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { lastLines } from '../../src/sys/last-lines.ts';
 import { Mutex } from '../../src/sys/mutex.ts';
 import { isAlive } from '../../src/sys/process.ts';
+import { signalName } from '../../src/sys/signals.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { configFiles, readConfig, writeConfig } from './bundle.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
@@ -210,7 +211,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
 
   const stop = async (
     context: MachineContext,
-    { force, timeoutMs = context.machine.stopTimeoutMs }: Parameters<Provider['stop']>[1],
+    { force, timeoutMs = context.machine.stopTimeoutMs, forced }: Parameters<Provider['stop']>[1],
   ): Promise<void> => {
     const { process } = context;
     if (isAlive(process)) {
@@ -223,8 +224,9 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
       if (!force) letGo();
       // As it was when the machine was made: it can be stopped without its image.
       const remembered = imageMemory(context)?.stopSignal;
-      if (!force && signalProcess(process, isolationOf(context.machine).stopSignal ?? remembered ?? SIGTERM))
-        await within(gone, timeoutMs);
+      const signal = isolationOf(context.machine).stopSignal ?? remembered ?? SIGTERM;
+      if (!force && signalProcess(process, signal) && !(await within(gone, timeoutMs)))
+        forced?.(`it had not ended ${timeoutMs / 1000} s after SIG${signalName(signal)}, and was killed`);
       signalProcess(process, SIGKILL);
       letGo();
       await gone;
@@ -481,16 +483,17 @@ function deviceRule(path: string, access: string): OciDeviceRule {
   return { allow: true, type: stat.isBlockDevice() ? 'b' : 'c', ...deviceNumber(stat.rdev), access };
 }
 
-/** Resolves when the promise does, or when the time is up. */
-async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+/** Whether `promise` was fulfilled within `ms`. */
+async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  await Promise.race([
-    promise,
-    new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
+  const fulfilled = await Promise.race([
+    promise.then(() => true),
+    new Promise<false>((resolve) => {
+      timer = setTimeout(resolve, ms, false);
     }),
   ]);
   clearTimeout(timer);
+  return fulfilled;
 }
 
 /** hostname(5), hosts(5) and resolv.conf(5) of a container. */

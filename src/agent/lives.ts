@@ -172,21 +172,19 @@ export class Lives {
     );
   }
 
-  stop(name: string, how: Pick<ActionContext, 'force' | 'stopTimeoutMs'>): Promise<void> {
+  stop(name: string, how: HowToStop): Promise<void> {
     this.supervisor.forget(name);
     return this.supervisor.inTurn(name, () => this.end(name, how));
   }
 
-  private async end(
-    name: string,
-    { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>,
-  ): Promise<void> {
+  private async end(name: string, { force, stopTimeoutMs, emit }: HowToStop): Promise<void> {
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
     await this.records.provider(record).stop(this.records.context(name), {
       force,
       ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
+      ...(emit === undefined ? {} : { forced: (text) => emit({ type: 'warning', machine: name, text }) }),
     });
     await this.removeTaps(record);
     await this.records.update(name, asStopped);
@@ -275,6 +273,9 @@ export class Lives {
     this.tellNames();
   }
 }
+
+/** `emit`: for who is to hear that force was needed. */
+type HowToStop = Pick<ActionContext, 'force' | 'stopTimeoutMs'> & Partial<Pick<ActionContext, 'emit'>>;
 
 type Kept = Extract<Action, { do: 'machine.destroy' }>['keep'];
 

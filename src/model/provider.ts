@@ -110,8 +110,14 @@ export interface Provider {
   attach?(context: MachineContext): Promise<ExecSession>;
   /** Sends a signal to the machine's own first process. A virtual machine takes none but KILL, which ends its QEMU. */
   signal(context: MachineContext, signal: number): void;
-  /** Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. */
-  stop(context: MachineContext, options: { force: boolean; timeoutMs?: number }): Promise<void>;
+  /**
+   * Graceful, then by force after `timeoutMs`, or else `stopTimeoutMs` of the machine. Already stopped: success. `forced` is told
+   * why force was needed though it was not asked for.
+   */
+  stop(
+    context: MachineContext,
+    options: { force: boolean; timeoutMs?: number; forced?: (why: string) => void },
+  ): Promise<void>;
   /**
    * Gives a machine that runs the limits of `wanted`, of which a plan has found that they can change live; `context.machine` has
    * those that it has. Already so: success. @throws TSV_CGROUP, and what `connect` throws: the machine then counts as one

@@ -85,6 +85,21 @@ describe('the life of a project', () => {
     expect(project.state()?.machines.a?.addresses[0]?.address).toBe(address);
   });
 
+  test('F21 a container that ignores its stop signal is killed when its time is up, and halt says so', async () => {
+    const project = fixture({
+      'Tsfile.yaml': two.replace(
+        'a: { image: debian-12 }',
+        `a: { image: debian-12, stop_timeout: 500ms, command: "trap '' TERM; echo deaf; while :; do sleep 1; done" }`,
+      ),
+    });
+    await project.ok('up');
+    await until('it ignores the signal', async () => (await project.ok('logs a')).stdout.includes('deaf'));
+    const { stderr } = await project.ok('halt');
+    expect(stderr).toMatch(/^a +warning: it had not ended 0.5 s after SIGTERM, and was killed$/m);
+    expect(stderr).not.toMatch(/^b +warning/m);
+    expect(await project.states()).toEqual({ a: 'stopped', b: 'stopped' });
+  });
+
   test('reload restarts a machine with what changed in the Tsfile', async () => {
     const project = fixture({ 'Tsfile.yaml': two });
     await project.ok('up');

@@ -281,19 +281,31 @@ describe('a virtual machine on a real QEMU', () => {
     }
   });
 
-  test('that ignores the power button is ended when its time is up', patience, async () => {
+  test('that ignores the power button is ended when its time is up, and that is told', patience, async () => {
     const context = await up('deaf', { stopTimeoutMs: 500 });
     await printed(context, 'guest is up');
-    await provider.stop(context, { force: false });
+    const told: string[] = [];
+    await provider.stop(context, { force: false, forced: (why) => told.push(why) });
     expect(isAlive(context.process)).toBe(false);
+    expect(told).toEqual(['it had not powered off after 0.5 s, and was ended']);
   });
 
-  test('F18 whose QEMU is frozen is ended all the same', patience, async () => {
-    const context = await up('deaf', { stopTimeoutMs: 500 });
-    launcher.kill(context.process, 'SIGSTOP');
-    await provider.stop(context, { force: false });
-    expect(isAlive(context.process)).toBe(false);
-  });
+  test(
+    'F18 whose QEMU is frozen is not waited for longer than boot_timeout, and ended all the same',
+    patience,
+    async () => {
+      const context = await up('deaf', { stopTimeoutMs: 500, bootTimeoutMs: 1000 });
+      launcher.kill(context.process, 'SIGSTOP');
+      await expect(provider.connect(context, signal)).rejects.toMatchObject({
+        code: 'TSV_WAIT',
+        message: expect.stringContaining('not met is "QEMU runs" (1 of 4)'),
+      });
+      const told: string[] = [];
+      await provider.stop(context, { force: false, forced: (why) => told.push(why) });
+      expect(isAlive(context.process)).toBe(false);
+      expect(told).toEqual(['its QEMU did not answer, and was killed']);
+    },
+  );
 
   test('F17 that was killed is seen as stopped unexpectedly, and starts again on its disk', patience, async () => {
     const context = await up('deaf');

@@ -88,7 +88,7 @@ export const about: Readonly<Record<string, About>> = {
   },
   halt: {
     text: [
-      'Asks machines to stop, dependents first, and ends those that have not stopped in their stop_timeout. Disks, files, addresses and keys stay for the next up. With the last machine the agent and the sandbox go, too.',
+      'Asks machines to stop, dependents first, and ends those that have not stopped in their stop_timeout, which it says. Disks, files, addresses and keys stay for the next up. With the last machine the agent and the sandbox go, too.',
     ],
     see: ['up', 'destroy', 'kill'],
     page: 'living',

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Timings } from '../../src/model/timings.ts';
 import { printAction } from '../../src/plan/print.ts';
 import { fixture, freePort } from '../support/fixture.ts';
+import { openFiles } from '../support/host-processes.ts';
 import { until } from '../support/until.ts';
 
 const two = `
@@ -66,6 +67,24 @@ describe('the life of a project', () => {
     expect(criticalMs).toBeLessThanOrEqual(wallMs + phases.length); // each is rounded
     expect((await project.ok('up a --json')).stdout).not.toContain('timing');
     expect((await project.ok('destroy -fq --timings')).stderr).toMatch(/^b +destroy +[\d.]+m?s/m);
+  });
+
+  test('F35 twenty machines at once, again and again, cost the agent nothing and leave nothing behind', async () => {
+    const twenty = two.replace('b: { image: debian-12 }', 'b: { image: debian-12, replicas: 20 }');
+    const project = fixture({ 'Tsfile.yaml': twenty });
+    await project.ok('up a');
+    const agent = project.agentPid() ?? 0;
+    const open: number[] = [];
+    for (let cycle = 0; cycle < 5; cycle++) {
+      await project.ok('up b --parallel 20');
+      expect(Object.values(await project.states())).toEqual(Array(21).fill('running'));
+      await project.ok('destroy -f b');
+      open.push(openFiles(agent).length);
+    }
+    expect(project.agentPid()).toBe(agent);
+    expect((open.at(-1) ?? Infinity) - (open[0] ?? 0), `descriptors: ${open.join(', ')}`).toBeLessThanOrEqual(5);
+    await project.ok('destroy -f');
+    await project.expectNothingLeft();
   });
 
   test('halt stops machines and keeps their disks; up starts them again', async () => {

@@ -88,6 +88,14 @@ describe('the output of containers', () => {
     expect(existsSync(join(logDir(project(), 'bell'), 'console.log.1'))).toBe(true);
   });
 
+  test('S42 takes 16 MiB and the 16 before it, and as much for its times, whatever is printed', async () => {
+    await project().ok(['exec', 'a', '--', 'sh', '-c', 'yes without end | head -c 100000000 >/proc/1/fd/1']);
+    const files = ['console.log', 'console.log.1', 'console.times', 'console.times.1'];
+    for (const file of files)
+      expect(statSync(join(logDir(project(), 'a'), file)).size, file).toBeLessThanOrEqual(16 << 20);
+    expect(statSync(join(logDir(project(), 'a'), 'console.log.1')).size).toBeGreaterThan(15 << 20);
+  });
+
   test('is followed into a machine that is made anew, as long as another one runs', async () => {
     writeFileSync(join(project().dir, 'said', 'bell'), 'bell again\n');
     await project().ok('up bell');

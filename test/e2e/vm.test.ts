@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -34,6 +34,9 @@ use IO::Socket::INET;
 my $listener = IO::Socket::INET->new(LocalPort => 8000, Listen => 4, ReuseAddr => 1) or die $!;
 while (my $client = $listener->accept) { while (<$client>) { last if /^\\r?$/ } print $client "HTTP/1.0 200 OK\\r\\n\\r\\nfrom the vm"; close $client }
 `;
+
+const isRefused = (error: Error): boolean =>
+  (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
 
 describe('a virtual machine beside a container', () => {
   let port = 0;
@@ -275,8 +278,22 @@ describe('a virtual machine beside a container', () => {
     expect(project().machinePid('vm')).toBe(before);
   });
 
-  test('is told as ended when QEMU is killed, and up boots it with the same disks, keys and address', async () => {
+  test('S42 whose console is written to without end fills no disk, whichever agent keeps the log', async () => {
+    const log = join(project().dir, '.ts-vm/machines/vm/console.log');
+    const bound = 16 << 20;
+    await killNow(project().agentPid() ?? 0);
+    truncateSync(log, bound - 1000); // as if it had been written to for long
+    const flood = 'stty -opost -F /dev/ttyS0; yes without end | head -c 50000 >/dev/ttyS0; echo over >/dev/ttyS0';
+    await project().ok(['exec', 'vm', '--', 'sh', '-c', flood]);
+    await until('all of it is there', () => /over\s*$/.test(readFileSync(log, 'latin1')));
+    expect(statSync(log).size).toBeLessThan(60_000);
+    expect(statSync(`${log}.1`).size).toBe(bound);
+  });
+
+  test('F17 is told as ended as soon as QEMU is killed, and up boots it with the same disks, keys, ports and address', async () => {
     await killNow(project().machinePid('vm'));
+    expect((await project().states()).vm).toMatch(/^stopped/);
+    await until('nobody listens on its port', () => get(port).then(() => false, isRefused));
     // Its keeper writes that down a moment later.
     await until('how it ended is known', async () => (await project().states()).vm === 'stopped (killed by SIGKILL)');
     expect((await project().states()).box).toBe('running');
@@ -291,6 +308,7 @@ describe('a virtual machine beside a container', () => {
     ]);
     expect(stdout).toMatch(/^kept\n.*10\.99\.9\.10\//);
     expect((await project().run(['ssh', '-F', 'ssh.conf', 'vm', 'true'])).code).toBe(0);
+    expect(await get(port)).toBe('from the vm');
   });
 
   test('powers off at halt', async () => {
@@ -312,5 +330,16 @@ describe('a virtual machine beside a container', () => {
     const ended = /its kernel panicked: Attempted to kill init!/;
     await until('how it ended is known', async () => ended.test((await project().states()).vm ?? ''));
     expect((await project().ok('events vm')).stdout).toMatch(ended);
+  });
+
+  test('F18 that hangs is given up after its boot_timeout, which up says, and destroy --force removes it', async () => {
+    project().edit((text) => text.replace('    memory: 384M', '    memory: 384M\n    boot_timeout: 2s'));
+    await project().ok('up vm --no-wait');
+    process.kill(project().machinePid('vm'), 'SIGSTOP');
+    const { code, stderr } = await project().tsv('up vm', { timeoutMs: 60_000 });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/vm is not ready after 2\.\d s: not met is "QEMU runs" \(1 of 4\)/);
+    await project().ok('destroy --force vm', { timeoutMs: 60_000 });
+    expect(await project().states()).toEqual({ vm: 'not created', box: 'running' });
   });
 });

@@ -33,3 +33,7 @@ export function sourceOf(
   const { defaults } = image.config;
   return { name: machine.box, digest, layers: image.layers, defaults, user: defaults.user || 'root' };
 }
+
+/** With the root file systems of layers of the provision cache upon it, the uppermost first. */
+export const withLayers = (box: BoxRef, trees: readonly string[]): BoxRef =>
+  trees.length === 0 ? box : { ...box, layers: [...trees, ...(box.layers ?? [])] };

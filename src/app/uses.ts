@@ -23,6 +23,7 @@ export function machinesInUse(store: string): readonly MachineUse[] {
         projectDir,
         running: machines[machine]?.state === 'running' || machines[machine]?.state === 'broken',
         digest: record.boxDigest,
+        layers: record.layers ?? [],
       }));
     } catch (cause) {
       const { message, details, hint } = toTsvError(cause);

@@ -137,6 +137,7 @@ const machine = object<Machine>(
     restart: object<Restart>({ when: oneOf('on-failure', 'always', 'unless-stopped') }, { most: wholeFrom(1) }),
     oneshot: bool,
     oneOff: bool,
+    cache: bool,
   },
 );
 
@@ -175,6 +176,7 @@ const machineState = object<MachineState>(
     restarts: wholeFrom(0),
     health,
     paused: bool,
+    layers: list(matching(/^[0-9a-f]{64}\.\d+\.[0-9a-f]{8}$/, 'a layer of the provision cache')),
     movingFrom: name,
     most: object<RunLimits>({ memoryBytes: number, cpus: number }, {}),
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),

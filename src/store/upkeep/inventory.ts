@@ -9,6 +9,7 @@ import { imageFiles, imagesFolder } from '../image/layout.ts';
 import { type NamedImage, readNames } from '../image/names.ts';
 import { describeManifest, readImage } from '../image/read.ts';
 import { layerNames, layersFolder, readLayerNote } from '../layer/layout.ts';
+import { cacheLeftovers, type StoredCacheLayer, storedCache } from './cache.ts';
 import { mountedTrees } from './mounted.ts';
 
 export interface StoredLayer {
@@ -47,6 +48,7 @@ export interface Inventory {
   readonly partials: readonly PartialDownload[];
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
+  readonly cache: readonly StoredCacheLayer[];
   /** See {@link mountedTrees}. */
   readonly mounted: ReadonlySet<string>;
 }
@@ -66,8 +68,9 @@ export function takeInventory(store: string, map: UserMap): Inventory {
     blobs: content?.list() ?? [],
     layers: storedLayers(store, map),
     partials: content?.partials() ?? [],
-    leftovers: [...imageLeftovers(store), ...boxes.flatMap(({ leftovers }) => leftovers)],
+    leftovers: [...imageLeftovers(store), ...boxes.flatMap(({ leftovers }) => leftovers), ...cacheLeftovers(store)],
     boxes: boxes.flatMap(({ parts }) => parts),
+    cache: storedCache(store, map),
     mounted: mountedTrees(),
   };
 }

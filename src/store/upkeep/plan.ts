@@ -3,6 +3,7 @@ import { TsvError } from '../../model/errors.ts';
 import type { Digest } from '../../model/image.ts';
 import type { PartialDownload, StoredBlob } from '../content/store.ts';
 import type { NamedImage } from '../image/names.ts';
+import { type StoredCacheLayer, unusedCache } from './cache.ts';
 import type { Inventory, Leftover, Parts, StoredBoxPart, StoredLayer } from './inventory.ts';
 import { type MachineUse, type Uses, useText } from './uses.ts';
 
@@ -14,10 +15,11 @@ export interface Removal {
   readonly partials: readonly PartialDownload[];
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
+  readonly cache: readonly StoredCacheLayer[];
 }
 
-export const removalBytes = ({ blobs, layers, partials, boxes }: Removal): number =>
-  [blobs, layers, partials, boxes].flat().reduce((sum, { bytes }) => sum + bytes, 0);
+export const removalBytes = ({ blobs, layers, partials, boxes, cache }: Removal): number =>
+  [blobs, layers, partials, boxes, cache].flat().reduce((sum, { bytes }) => sum + bytes, 0);
 
 export const isNothing = (removal: Removal): boolean => Object.values(removal).every(({ length }) => length === 0);
 
@@ -60,6 +62,7 @@ export function planRemoval(
             !mounted.has(mountName(path, 'disk.raw')),
         )
       : [],
+    cache: unusedCache(inventory.cache, uses, mounted, all),
   };
 }
 
@@ -90,6 +93,7 @@ export function planImageRemoval(
     partials: [],
     leftovers: [],
     boxes: [],
+    cache: [],
   };
 }
 

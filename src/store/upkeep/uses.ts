@@ -8,6 +8,8 @@ export interface MachineUse {
   readonly running: boolean;
   /** Of an image: a {@link Digest}; of a box: hex digits. */
   readonly digest: string;
+  /** Names of the layers of the provision cache beneath it. Absent: none. */
+  readonly layers?: readonly string[];
 }
 
 /** All that the projects of this user want from the store. */

@@ -36,6 +36,7 @@ const inventory = (names: readonly NamedImage[], more: Partial<Inventory> = {}):
   partials: [{ name: 'p', bytes: 3, changedAt: 0 }],
   leftovers: [],
   boxes: [box],
+  cache: [],
   mounted: new Set(),
   ...more,
 });

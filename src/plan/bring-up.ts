@@ -248,7 +248,7 @@ function addMachines(
       ...formerly,
     ];
     const cache = anew ? cacheOf(situation) : undefined;
-    const from = cachedSteps(machine, wanted.name, cache);
+    const from = cachedSteps(machine, wanted, cache);
     const created = anew
       ? plan.add({ do: 'machine.create', machine: name, ...(from === undefined ? {} : { from }) }, fate.cause, [
           boxes.get(boxKey(machine)),
@@ -270,7 +270,7 @@ function addMachines(
       ...(adjust === undefined ? {} : { adjust }),
       waitAfter: formerly,
       ...next,
-      steps: withLayers(next.steps, from?.steps ?? [], machine, wanted.name, cache),
+      steps: withLayers(next.steps, from?.steps ?? [], machine, wanted, cache),
     });
   }
 }

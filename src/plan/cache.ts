@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { isolationOf, type Machine } from '../model/project.ts';
+import { isolationOf, type Machine, type Project } from '../model/project.ts';
 import type { DueStep } from './provisioning.ts';
 
 /** What a plan knows of the provision cache. */
@@ -12,6 +12,8 @@ export interface CacheView {
   readonly anew: boolean;
 }
 
+type ProjectName = Pick<Project, 'name' | 'dir'>;
+
 /** What a step makes of a machine, by the key that this has in the store. */
 export interface StepLayer {
   readonly step: string;
@@ -21,9 +23,10 @@ export interface StepLayer {
 /**
  * The layers of a machine's first steps, up to the first step that may not be cached. Pure. Each key covers the one before it;
  * the first covers all of the machine that decides what a step makes. Limits do not, nor do ports and addresses. A shared
- * folder counts by its path, not by what is in it.
+ * folder counts by its path, not by what is in it. Projects share no layers: what a step finds in the network of one is up to that
+ * one, and nobody else's machine is to be made from it.
  */
-export function layersOf(machine: Machine, project: string, digest: string): readonly StepLayer[] {
+export function layersOf(machine: Machine, { name, dir }: ProjectName, digest: string): readonly StepLayer[] {
   if (machine.cache !== true) return [];
   const { kind, hostname, env, entrypoint, command, shares, volumes, disks } = machine;
   const { seccomp, ...isolation } = isolationOf(machine);
@@ -33,7 +36,7 @@ export function layersOf(machine: Machine, project: string, digest: string): rea
     version: 1,
     kind,
     digest,
-    project,
+    project: { name, dir },
     hostname,
     env,
     entrypoint,
@@ -43,11 +46,11 @@ export function layersOf(machine: Machine, project: string, digest: string): rea
     mounted,
   });
   const layers: StepLayer[] = [];
-  for (const { name, run, uncached, fingerprint } of machine.provision) {
+  for (const { name: step, run, uncached, fingerprint } of machine.provision) {
     if (run === 'never') continue;
     if (run === 'always' || uncached === true) break;
     key = sha256({ parent: key, fingerprint });
-    layers.push({ step: name, key });
+    layers.push({ step, key });
   }
   return layers;
 }
@@ -55,7 +58,7 @@ export function layersOf(machine: Machine, project: string, digest: string): rea
 /** The deepest layer that a new machine can be made from, with the steps that are in it; undefined: none is there. */
 export function cachedSteps(
   machine: Machine,
-  project: string,
+  project: ProjectName,
   view: CacheView | undefined,
 ): { readonly layer: string; readonly steps: readonly string[] } | undefined {
   if (view === undefined || view.anew) return undefined;
@@ -72,7 +75,7 @@ export function withLayers(
   due: readonly DueStep[],
   cached: readonly string[],
   machine: Machine,
-  project: string,
+  project: ProjectName,
   view: CacheView | undefined,
 ): readonly DueStep[] {
   if (view === undefined) return due;
@@ -88,7 +91,7 @@ export function withLayers(
   ];
 }
 
-function stepLayers(machine: Machine, project: string, view: CacheView): readonly StepLayer[] {
+function stepLayers(machine: Machine, project: ProjectName, view: CacheView): readonly StepLayer[] {
   const digest = view.digests[machine.name];
   return digest === undefined ? [] : layersOf(machine, project, digest);
 }

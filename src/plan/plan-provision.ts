@@ -33,7 +33,7 @@ export function planProvision(
   for (const machine of machines) {
     const steps = askedSteps(machine, only);
     if (steps.length === 0) continue;
-    const layers = forget ? forgotten(machine, steps, wanted.name, observation) : [];
+    const layers = forget ? forgotten(machine, steps, wanted, observation) : [];
     if (layers.length > 0) plan.add({ do: 'machine.forget', machine: machine.name, layers }, 'asked for');
     addReady(plan, ready, machine, {
       waitCause: observation.state?.machines[machine.name]?.ready === true ? undefined : 'not ready',
@@ -49,7 +49,7 @@ export function planProvision(
 function forgotten(
   machine: Machine,
   steps: readonly DueStep[],
-  project: string,
+  project: Project,
   { state }: Observation,
 ): readonly string[] {
   const layers = layersOf(machine, project, state?.machines[machine.name]?.boxDigest ?? '');

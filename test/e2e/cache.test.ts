@@ -101,6 +101,9 @@ describe('the provision cache', () => {
     const changed = (await log(project)).split('\n');
     expect(changed[0]).toBe(before[0]);
     expect(changed.map((line) => line.split(' ')[0])).toEqual(['first', 'changed', 'each', 'last', '']);
+    // Its layer rests on the first one's.
+    await again(project);
+    expect((await log(project)).split('\n').slice(0, 2)).toEqual(changed.slice(0, 2));
     await store.ok('store verify');
   });
 
@@ -137,6 +140,24 @@ describe('the provision cache', () => {
     await up.prints(/provision second/);
     await project.ok('exec web -- touch /allowed');
     expect((await up.result).code).toBe(0);
+    expect(cached(store)).toHaveLength(1);
+  });
+
+  test('keeps nothing under the name of a script that was changed while it ran', async () => {
+    const store = cacheStore();
+    const steps = `${step('first', mark('first'))}      - { name: slow, shell: slow.sh }\n`;
+    const waits = 'while ! [ -e /out/go ]; do sleep 0.05; done\n';
+    const project = fixture(
+      { 'Tsfile.yaml': tsfile(steps, 'share: [{ host: out, guest: /out }]'), 'slow.sh': waits, 'out/some': '' },
+      store.env,
+    );
+    const up = project.start('up', { input: '' });
+    await up.prints(/provision slow/);
+    project.write('slow.sh', 'true\n');
+    project.write('out/go', '');
+    const { code, stderr } = await up.result;
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/slow is not cached.*changed on the host/);
     expect(cached(store)).toHaveLength(1);
   });
 
@@ -196,7 +217,7 @@ describe('the provision cache', () => {
     expect(await planned(project)).toEqual(['run first']);
   });
 
-  test('a machine whose agent is killed as a layer is made runs on; the half of it is never used, and goes', async () => {
+  test('F1 a machine whose agent is killed as a layer is made runs on; the half of it is never used, and goes', async () => {
     const store = cacheStore();
     const bin = join(store.dir, 'bin');
     const [hold, held] = [join(bin, 'hold'), join(bin, 'held')];
@@ -225,7 +246,7 @@ describe('the provision cache', () => {
   });
 
   rootTest('it fills a file system of its own')(
-    'a full disk is told, and stops nothing: what can be kept is kept, nothing of the rest',
+    'F6 a full disk is told, and stops nothing: what can be kept is kept, nothing of the rest',
     async () => {
       const store = cacheStore();
       const folder = join(store.store, 'cache');

@@ -21,7 +21,10 @@ export interface StoredCacheLayer {
   readonly bytes: number;
   /** Names of those that it rests on. */
   readonly lower: readonly string[];
-  /** New machines are made from it: it is the newest of its key, whole, not forgotten, and for the user map of whoever asks. */
+  /**
+   * New machines may be made from it: it is the newest of its key, whole, not forgotten, for the user map of whoever asks, and
+   * of a project whose folder is there.
+   */
   readonly live: boolean;
   /** Its note and its files are there. */
   readonly complete: boolean;
@@ -52,7 +55,7 @@ export function storedCache(store: string, map: UserMap): readonly StoredCacheLa
           path,
           bytes: layer?.bytes ?? 0,
           lower: layer?.lower ?? [],
-          live: complete && live.has(name) && basename(folder) === current,
+          live: complete && live.has(name) && basename(folder) === current && existsSync(layer.project),
           complete,
           own,
           idleMs: now - (statSync(join(path, cacheFiles.note), { throwIfNoEntry: false })?.mtimeMs ?? 0),

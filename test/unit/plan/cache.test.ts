@@ -6,7 +6,8 @@ import { afterUp, container, printed, project, step, text, withRecord } from './
 
 const steps = [step('one'), step('two', 'on-change'), step('three')];
 const web = (fields: Partial<Machine> = {}): Machine => container('web', { cache: true, provision: steps, ...fields });
-const keys = (machine: Machine, name = 'shop', digest = 'b1') => layersOf(machine, name, digest).map(({ key }) => key);
+const shop = { name: 'shop', dir: '/shop' };
+const keys = (machine: Machine, at = shop, digest = 'b1') => layersOf(machine, at, digest).map(({ key }) => key);
 const view = (layers: readonly string[], anew = false): CacheView => ({
   digests: { web: 'b1' },
   layers: new Set(layers),
@@ -22,7 +23,7 @@ const up = (machine: Machine, cache: CacheView, more: { provision?: ProvisionMod
 describe('keys of layers', () => {
   test('are of the first steps, up to one that may not be cached; steps that do not run do not count', () => {
     const names = (provision: Machine['provision']) =>
-      layersOf(web({ provision }), 'shop', 'b1').map(({ step: name }) => name);
+      layersOf(web({ provision }), shop, 'b1').map(({ step: name }) => name);
     expect(names(steps)).toEqual(['one', 'two', 'three']);
     expect(names([step('one'), step('each', 'always'), step('three')])).toEqual(['one']);
     expect(names([step('one'), { ...step('secret'), uncached: true }, step('three')])).toEqual(['one']);
@@ -40,8 +41,9 @@ describe('keys of layers', () => {
     expect(second.slice(1)).not.toContain(three);
     expect(keys(web({ provision: [step('uno'), step('due'), step('tre')] }))).toEqual([one, two, three]);
     const others = [
-      keys(web(), 'market'),
-      keys(web(), 'shop', 'b2'),
+      keys(web(), { ...shop, name: 'market' }),
+      keys(web(), { ...shop, dir: '/copy' }),
+      keys(web(), shop, 'b2'),
       keys(web({ hostname: 'other' })),
       keys(web({ env: { A: '1' } })),
       keys(web({ command: ['sleep', 'inf'] })),

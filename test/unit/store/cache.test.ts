@@ -30,6 +30,8 @@ function lab() {
   onTestFinished(() => rmSync(store, { recursive: true }));
   const cache = new ProvisionCache(store, map);
   const folder = cacheFolder(store, map);
+  const project = join(store, 'project');
+  mkdirSync(project);
   const save = (
     key: string,
     { text = 'x', anew = false, lower = [] as readonly string[], fill = async () => {} } = {},
@@ -38,7 +40,7 @@ function lab() {
       ...wait,
       anew,
       lower,
-      project: '/p',
+      project,
       machine: 'web',
       step: 's',
       fill: async (target) => {
@@ -49,7 +51,7 @@ function lab() {
     });
   const names = (key: string) => cache.use(key, wait, async (all) => all);
   const content = async (key: string) => readFileSync(join(cache.trees(await names(key))[0] ?? '', 'file'), 'utf8');
-  return { store, cache, folder, save, names, content };
+  return { store, cache, folder, project, save, names, content };
 }
 
 describe('a layer of the provision cache', () => {
@@ -156,6 +158,14 @@ describe('what the store removes of the provision cache', () => {
     expect(cacheLeftovers(store)).toEqual([
       { path: join(folder, `${makingNames(b).unfinished}XXXXXX`), lock: join(folder, makingNames(b).lock) },
     ]);
+  });
+
+  test('is also what belongs to a project whose folder is gone', async () => {
+    const { store, project, save } = lab();
+    await save(a);
+    expect(look(store)).toEqual([]);
+    rmSync(project, { recursive: true });
+    expect(look(store)).toHaveLength(1);
   });
 
   test('is never what another user made', async () => {

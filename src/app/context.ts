@@ -49,7 +49,7 @@ export function createAgent(config: AgentConfig) {
     machineDir: paths.machineDir,
     runDir: run.machineDir,
     volumeDir: paths.volumeDir,
-    box: (machine, digest, layers) => withLayers(sourceOf({ storeDir, map }, machine, digest), cache.trees(layers)),
+    box: (machine, digest, layers) => withLayers(sourceOf({ storeDir, map }, machine, digest), cache.folders(layers)),
   };
   const dial = (host: string, port: number) => sockets.dial(host, port, { timeoutMs: 10_000 });
   const kvm = createKvmProvider({

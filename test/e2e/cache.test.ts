@@ -215,6 +215,17 @@ describe('the provision cache', () => {
     await store.ok('store gc -y');
     expect(cached(store)).toEqual([]);
     expect(await planned(project)).toEqual(['run first']);
+
+    // Nobody knows the project any more, and new machines would not be made from it: it is mounted, all the same.
+    await project.ok('up');
+    await again(project);
+    writeFileSync(join(store.store, 'cache', map, cached(store)[0] ?? '', 'forgotten'), '');
+    rmSync(join(store.store, 'projects'), { recursive: true });
+    await store.ok('store gc -y');
+    expect(await log(project)).toMatch(/^first /);
+    await project.ok('destroy -f');
+    await store.ok('store gc -y');
+    expect(cached(store)).toEqual([]);
   });
 
   test('F1 a machine whose agent is killed as a layer is made runs on; the half of it is never used, and goes', async () => {

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
-  existsSync,
   fstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -29,6 +29,7 @@ import {
   namesIn,
   numberOf,
   readCacheLayers,
+  readCacheNote,
 } from './layout.ts';
 
 interface Wait {
@@ -56,15 +57,13 @@ export class ProvisionCache {
     return currentLayers(readCacheLayers(this.folder));
   }
 
-  /**
-   * Root file systems of layers, by their names. @throws TSV_CACHE when one is not there any more
-   */
-  trees(names: readonly string[]): readonly string[] {
+  /** Folders of layers, by their names. @throws TSV_CACHE when one is not there any more */
+  folders(names: readonly string[]): readonly string[] {
     return names.map((name) => {
-      const tree = join(this.folder, name, cacheFiles.tree);
-      if (existsSync(tree)) return tree;
+      const path = join(this.folder, name);
+      if (readCacheNote(path) !== undefined) return path;
       throw new TsvError('TSV_CACHE', 'the store no longer has what this machine was made from', {
-        details: [join(this.folder, name)],
+        details: [path],
         hint: 'tsv destroy and tsv up make the machine anew',
       });
     });
@@ -95,7 +94,7 @@ export class ProvisionCache {
    */
   async save(
     key: string,
-    options: Omit<CacheNote, 'version' | 'bytes' | 'madeAt'> &
+    options: Omit<CacheNote, 'version' | 'holds' | 'bytes' | 'madeAt'> &
       Wait & { readonly anew: boolean; fill(folder: string): Promise<void> },
   ): Promise<void> {
     const { anew, fill, signal, progress, lower, project, machine, step } = options;
@@ -111,10 +110,9 @@ export class ProvisionCache {
         try {
           await fill(target);
           const bytes = await diskUse(target);
-          const note = { version: 1, lower, bytes, project, machine, step, madeAt: new Date().toISOString() } as const;
-          writeFileSync(join(target, cacheFiles.note), `${JSON.stringify(note satisfies CacheNote)}\n`, {
-            mode: 0o600,
-          });
+          const about = { project, machine, step, madeAt: new Date().toISOString() };
+          const note: CacheNote = { version: 1, lower, holds: readdirSync(target), bytes, ...about };
+          writeFileSync(join(target, cacheFiles.note), `${JSON.stringify(note)}\n`, { mode: 0o600 });
           // All of it: a layer that is there is taken as it is ever after. In a process of its own, since it may take long.
           await mustRun(['sync', '-f', target], failure);
           signal.throwIfAborted();

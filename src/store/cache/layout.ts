@@ -17,6 +17,8 @@ export interface CacheNote {
   readonly version: 1;
   /** Names of the layers that it rests on, the uppermost first. */
   readonly lower: readonly string[];
+  /** What the provider has put there: names in the folder. */
+  readonly holds: readonly string[];
   /** That it takes up on the disk. */
   readonly bytes: number;
   /** For people: what made it. */
@@ -54,11 +56,12 @@ export const makingNames = (key: string) => ({ unfinished: `.new.${key}.`, lock:
 /** The key of an unfinished folder; undefined: something else. */
 export const unfinishedKey = (name: string): string | undefined => /^\.new\.([0-9a-f]{64})\./.exec(name)?.[1];
 
-/** undefined: there is none, or it is torn. */
+/** undefined: there is none, or it is torn, or what it tells of is not there. */
 export function readCacheNote(path: string): CacheNote | undefined {
   try {
     const note = JSON.parse(readFileSync(join(path, cacheFiles.note), 'utf8')) as CacheNote | null;
-    return note?.version === 1 && Array.isArray(note.lower) ? note : undefined;
+    if (note?.version !== 1 || ![note.lower, note.holds].every(Array.isArray)) return undefined;
+    return note.holds.every((name) => existsSync(join(path, name))) ? note : undefined;
   } catch (error) {
     if (error instanceof SyntaxError || isMissing(error)) return undefined;
     throw error;

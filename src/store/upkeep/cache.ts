@@ -49,14 +49,13 @@ export function storedCache(store: string, map: UserMap): readonly StoredCacheLa
       .map((name): StoredCacheLayer => {
         const layer = whole.find((other) => other.name === name);
         const path = join(folder, name);
-        const complete = layer !== undefined && existsSync(join(path, cacheFiles.tree));
         return {
           name,
           path,
           bytes: layer?.bytes ?? 0,
           lower: layer?.lower ?? [],
-          live: complete && live.has(name) && basename(folder) === current && existsSync(layer.project),
-          complete,
+          live: layer !== undefined && live.has(name) && basename(folder) === current && existsSync(layer.project),
+          complete: layer !== undefined,
           own,
           idleMs: now - (statSync(join(path, cacheFiles.note), { throwIfNoEntry: false })?.mtimeMs ?? 0),
         };

@@ -50,7 +50,8 @@ function lab() {
       },
     });
   const names = (key: string) => cache.use(key, wait, async (all) => all);
-  const content = async (key: string) => readFileSync(join(cache.trees(await names(key))[0] ?? '', 'file'), 'utf8');
+  const content = async (key: string) =>
+    readFileSync(join(cache.folders(await names(key))[0] ?? '', 'fs', 'file'), 'utf8');
   return { store, cache, folder, project, save, names, content };
 }
 
@@ -95,7 +96,7 @@ describe('a layer of the provision cache', () => {
     const [old = ''] = await names(a);
     await save(a, { text: 'new', anew: true });
     expect(await content(a)).toBe('new');
-    expect(readFileSync(join(cache.trees([old])[0] ?? '', 'file'), 'utf8')).toBe('old');
+    expect(readFileSync(join(cache.folders([old])[0] ?? '', 'fs', 'file'), 'utf8')).toBe('old');
     cache.forget([a, b]);
     expect(cache.keys().size).toBe(0);
     await expect(names(a)).rejects.toMatchObject({ code: 'TSV_CACHE' });
@@ -104,19 +105,22 @@ describe('a layer of the provision cache', () => {
   });
 
   test('does not count without what it rests on, nor half there', async () => {
-    const { cache, folder, save, names } = lab();
+    const { store, cache, folder, save, names } = lab();
     await save(a);
     const below = await names(a);
     await save(b, { lower: below });
     rmSync(join(folder, below[0] ?? ''), { recursive: true });
     expect(cache.keys().size).toBe(0);
-    expect(() => cache.trees(below)).toThrow(expect.objectContaining({ code: 'TSV_CACHE' }));
+    expect(storedCache(store, map).map(({ live }) => live)).toEqual([false]);
+    expect(() => cache.folders(below)).toThrow(expect.objectContaining({ code: 'TSV_CACHE' }));
     const { unfinished } = makingNames(a);
     mkdirSync(join(folder, `${unfinished}killed`, 'fs'), { recursive: true });
     mkdirSync(join(folder, `${a}.7.00000000`, 'fs'), { recursive: true });
     expect(cache.keys().size).toBe(0);
     await save(a);
     expect([...cache.keys()]).toEqual([a]);
+    for (const name of await names(a)) rmSync(join(folder, name, 'fs'), { recursive: true });
+    expect(cache.keys().size).toBe(0);
     expect(existsSync(join(folder, `${unfinished}killed`))).toBe(false);
   });
 });

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { cache } from './cache.mjs';
 import { containers } from './containers.mjs';
 import { copy } from './copy.mjs';
 import { openDocker } from './docker.mjs';
@@ -22,7 +23,7 @@ import { status } from './status.mjs';
 import { printTable } from './table.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, start, containers, manyContainers, images, logs, copy, rest, vm];
+const all = [status, exec, oci, start, containers, manyContainers, images, logs, copy, cache, rest, vm];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });

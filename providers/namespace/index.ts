@@ -53,12 +53,13 @@ import { capabilitiesOf, containerConfig } from './config.ts';
 import { unfinished } from './disk-image.ts';
 import { deviceNumber, disksOf } from './disk-numbers.ts';
 import { diskPlaces, mountDisks } from './disks.ts';
-import { lookUpUser } from './inside.ts';
+import { lookUpUser, openInside } from './inside.ts';
 import { endLeftovers } from './leftovers.ts';
 import { adjustLimits, limited, limitedDisks, limitsOf, noDisk, noLimit, restoreLimits } from './limits.ts';
 import { lowerLayers } from './lower.ts';
 import { stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
+import { saveUpper } from './save-layer.ts';
 import { foreignShare, placeShares } from './shares.ts';
 import { ContainerTransport } from './transport.ts';
 import { ensureVolumes, imageVolume, projectVolume, type Volume, type VolumeSource } from './volumes.ts';
@@ -399,6 +400,22 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         });
       }
       await freeze(cgroup);
+    },
+
+    async saveLayer(context, target) {
+      const { process, dir } = context;
+      if (!isAlive(process)) throw await notRunning(context);
+      const folder = (path: string) => () => openSync(path, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+      const outside = [
+        ...volumesOf(context)
+          .filter((volume) => !volume.readonly)
+          .map((volume) => ({ what: `the volume ${volume.path}`, open: folder(volume.folder) })),
+        ...diskPlaces(context).map(({ path }) => ({
+          what: `the disk at ${path}`,
+          open: () => openInside(process.pid, path, O.RDONLY | O.DIRECTORY),
+        })),
+      ];
+      await saveUpper(join(dir, 'upper'), target, existingCgroup(context), outside);
     },
 
     async destroy(context, { keepVolumes = false, keepDisks = false } = {}) {

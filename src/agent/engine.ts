@@ -14,6 +14,7 @@ import { readEnding } from '../sys/kept-files.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
 import { type ActionContext, byItself, wantedBox, wantedMachine } from './action-context.ts';
+import type { LayerCache } from './kept-steps.ts';
 import { Lives } from './lives.ts';
 import { type MachinePlaces, type Providers, requireRunning } from './machines.ts';
 import { ProjectNetworks } from './networks.ts';
@@ -33,6 +34,7 @@ export interface EngineOptions {
   /** Keeps what happened to a machine. */
   happened(machine: string, event: MachineHappening): void;
   readonly runStep: ReadinessOptions['runStep'];
+  readonly cache: LayerCache;
 }
 
 /** Does the actions of plans: the only part that changes the world and the state. Each method is idempotent. */
@@ -50,7 +52,7 @@ export class Engine {
   onMachineGone: () => void = () => {};
 
   constructor(options: EngineOptions) {
-    const { store, sandbox, forwards } = options;
+    const { store, sandbox, forwards, cache } = options;
     const happened: EngineOptions['happened'] = (name, event) => options.happened(name, event);
     this.options = options;
     this.records = new Records(options);
@@ -69,6 +71,7 @@ export class Engine {
     });
     const readiness = new Readiness({
       records,
+      cache,
       happened,
       dial: (host, port) => options.dial(host, port),
       ended: (name, signal) => supervisor.ended(name, signal),
@@ -78,7 +81,7 @@ export class Engine {
     this.supervisor = supervisor;
     this.readiness = readiness;
     const dial: EngineOptions['dial'] = (host, port) => options.dial(host, port);
-    this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, happened, dial });
+    this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, cache, happened, dial });
   }
 
   /** Whether a machine that has ended is to be started again. */
@@ -116,7 +119,7 @@ export class Engine {
         wantedBox(action.image, 'container', context);
         return;
       case 'machine.create':
-        return this.lives.create(wantedMachine(action.machine, context), context);
+        return this.lives.create(wantedMachine(action.machine, context), action.from, context);
       case 'machine.start':
         return this.lives.start(action.machine, context);
       case 'machine.adjust':
@@ -124,7 +127,12 @@ export class Engine {
       case 'machine.wait':
         return this.readiness.wait(action.machine, context);
       case 'machine.provision':
-        return this.readiness.provision(action.machine, action.step, context);
+        return this.readiness.provision(action, context);
+      case 'machine.cached':
+        this.options.happened(action.machine, { type: 'provisioned', step: action.step, cached: true });
+        return;
+      case 'machine.forget':
+        return this.options.cache.forget(action.layers);
       case 'machine.healthy':
         return this.readiness.healthy(action.machine, context);
       case 'machine.completed':
@@ -142,8 +150,9 @@ export class Engine {
     }
   }
 
-  /** See {@link Readiness.connect}. */
+  /** A way into a machine that runs, for somebody who may change it. @throws TSV_NOT_RUNNING */
   connect(name: string, signal: AbortSignal): Promise<Transport> {
+    this.readiness.keptSteps.touched(name);
     return this.readiness.connect(name, signal);
   }
 
@@ -234,8 +243,10 @@ export class Engine {
       if (!isAlive(record.process)) continue;
       try {
         this.records.provider(record).adopt?.(this.records.context(name));
-        // The one before may have been killed between its word and its deed.
-        if (record.paused === true) await this.records.provider(record).pause(this.records.context(name), true);
+        // The one before may have been killed between its word and its deed, or as it held a machine still to copy it.
+        const provider = this.records.provider(record);
+        if (record.paused === true || provider.saveLayer !== undefined)
+          await provider.pause(this.records.context(name), record.paused === true);
         await this.lives.ensureForwards(name);
         this.readiness.watchHealth(name);
       } catch (error) {

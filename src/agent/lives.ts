@@ -11,6 +11,7 @@ import { diskImage } from '../state/paths.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
+import type { LayerCache } from './kept-steps.ts';
 import { chooseAddresses, namedMachines, newRecord, recordOf, requireRunning, without } from './machines.ts';
 import type { ProjectNetworks } from './networks.ts';
 import type { Readiness } from './readiness.ts';
@@ -25,6 +26,7 @@ export interface LivesOptions {
   readonly forwards: Forwards;
   readonly readiness: Readiness;
   readonly supervisor: Supervisor;
+  readonly cache: LayerCache;
   dial(host: string, port: number): Promise<Duplex>;
   happened(machine: string, event: MachineHappening): void;
 }
@@ -44,16 +46,26 @@ export class Lives {
     this.supervisor = options.supervisor;
   }
 
-  async create(machine: Machine, context: ActionContext): Promise<void> {
+  /** `from`: the steps of the layer are done from the moment on in which the machine is known. */
+  async create(machine: Machine, from: CreateFrom, context: ActionContext): Promise<void> {
     const { store } = this.records;
     const digest = wantedBox(machine.box, machine.kind, context);
-    await store.update((state) => ({
-      ...state,
-      machines: {
-        ...state.machines,
-        [machine.name]: state.machines[machine.name] ?? newRecord(state, machine, digest),
-      },
-    }));
+    const write = (provisioned: Partial<MachineState>) =>
+      store.update((state) => ({
+        ...state,
+        machines: {
+          ...state.machines,
+          [machine.name]: state.machines[machine.name] ?? { ...newRecord(state, machine, digest), ...provisioned },
+        },
+      }));
+    const { signal, emit } = context;
+    const wait = { signal, progress: (text: string) => emit({ type: 'notice', text }) };
+    if (from === undefined) await write({});
+    else
+      await this.options.cache.use(from.layer, wait, (layers) =>
+        write({ layers, steps: stepsDone(machine, from.steps) }),
+      );
+    this.readiness.keptSteps.begin(machine.name);
     const remembered = await this.records.providers[machine.kind].create(this.records.context(machine.name));
     await this.records.update(machine.name, (record) => ({
       ...record,
@@ -276,6 +288,13 @@ export class Lives {
 
 /** `emit`: for who is to hear that force was needed. */
 type HowToStop = Pick<ActionContext, 'force' | 'stopTimeoutMs'> & Partial<Pick<ActionContext, 'emit'>>;
+type CreateFrom = Extract<Action, { do: 'machine.create' }>['from'];
+
+function stepsDone(machine: Machine, names: readonly string[]): MachineState['steps'] {
+  const doneAt = new Date().toISOString();
+  const done = machine.provision.filter(({ name }) => names.includes(name));
+  return Object.fromEntries(done.map(({ name, fingerprint }) => [name, { fingerprint, doneAt }]));
+}
 
 type Kept = Extract<Action, { do: 'machine.destroy' }>['keep'];
 

@@ -13,8 +13,11 @@ export interface MachinePlaces {
   machineDir(name: string): string;
   runDir(name: string): string;
   volumeDir(name: string): string;
-  /** The box or image in the store that a machine was made from. Never builds or pulls. @throws TSV_UNKNOWN_BOX, TSV_IMAGE_UNKNOWN */
-  box(machine: Pick<Machine, 'box' | 'kind' | 'image'>, digest: string): BoxRef;
+  /**
+   * The box or image in the store that a machine was made from, with its layers of the provision cache upon it. Never builds or
+   * pulls. @throws TSV_UNKNOWN_BOX, TSV_IMAGE_UNKNOWN, TSV_CACHE
+   */
+  box(machine: Pick<Machine, 'box' | 'kind' | 'image'>, digest: string, layers: readonly string[]): BoxRef;
 }
 
 /** What a provider needs to know of a machine, from the state alone. */
@@ -38,7 +41,7 @@ export function machineContext(state: State, name: string, places: MachinePlaces
     volumeDir: places.volumeDir,
     // Looked up when it is used: a machine can be stopped and destroyed without its box.
     get box() {
-      return places.box(record.spec, record.boxDigest);
+      return places.box(record.spec, record.boxDigest, record.layers ?? []);
     },
     addresses: record.addresses,
     networks,

@@ -38,6 +38,8 @@ export type ProjectCommand =
       readonly wait: boolean;
       /** For all waits together. */
       readonly timeoutMs?: number;
+      /** Machines are made without the provision cache, which is made anew. Absent: false. */
+      readonly noCache?: boolean;
       readonly boxes: Readonly<Record<string, string>>;
       readonly note: unknown;
     }
@@ -46,6 +48,8 @@ export type ProjectCommand =
       readonly project: Project;
       readonly targets: readonly string[];
       readonly only?: string;
+      /** New machines run these steps, too. Absent: false. */
+      readonly noCache?: boolean;
     }
   | {
       readonly command: 'halt' | 'destroy';

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { endingWords, hasSucceeded } from '../model/ending.ts';
 import { TsvError } from '../model/errors.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
+import type { Action } from '../model/plan.ts';
 import type { ProvisionStep } from '../model/project.ts';
 import type { Transport } from '../model/provider.ts';
 import type { Ending, MachineState } from '../model/state.ts';
@@ -11,11 +12,13 @@ import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself, machineOf, wantedMachine } from './action-context.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
+import { KeptSteps, type LayerCache } from './kept-steps.ts';
 import { requireUsable, Transports, without } from './machines.ts';
 import type { Records } from './records.ts';
 
 export interface ReadinessOptions {
   readonly records: Records;
+  readonly cache: LayerCache;
   dial(host: string, port: number): Promise<Duplex>;
   happened(machine: string, event: MachineHappening): void;
   /** See {@link Supervisor.ended}. */
@@ -35,6 +38,7 @@ export interface ReadinessOptions {
 /** What machines are that run: reachable, provisioned, healthy, completed; and the ways into them. */
 export class Readiness {
   readonly transports = new Transports();
+  readonly keptSteps: KeptSteps;
   readonly health: HealthWatches;
   private readonly options: ReadinessOptions;
   private readonly records: Records;
@@ -42,6 +46,7 @@ export class Readiness {
   constructor(options: ReadinessOptions) {
     this.options = options;
     this.records = options.records;
+    this.keptSteps = new KeptSteps(options.cache);
     this.health = new HealthWatches({
       check: (name) => this.check(name),
       ways: (name) => ({
@@ -153,7 +158,10 @@ export class Readiness {
     });
   }
 
-  async provision(name: string, stepName: string, context: ActionContext): Promise<void> {
+  async provision(
+    { machine: name, step: stepName, layer, anew = false }: Provision,
+    context: ActionContext,
+  ): Promise<void> {
     const machine = wantedMachine(name, context);
     const step = machine.provision.find((candidate) => candidate.name === stepName);
     if (step === undefined) throw new TsvError('TSV_INTERNAL', `${name} has no step ${stepName}`);
@@ -168,8 +176,14 @@ export class Readiness {
       steps: { ...record.steps, [stepName]: { fingerprint: step.fingerprint, doneAt: new Date().toISOString() } },
     }));
     this.options.happened(name, { type: 'provisioned', step: stepName });
+    if (layer !== undefined)
+      await this.health.without(name, () =>
+        this.keptSteps.keep(this.records, step, { name, key: layer, anew }, context),
+      );
   }
 }
+
+type Provision = Extract<Action, { do: 'machine.provision' }>;
 
 function firstAddress({ spec, addresses: [first] }: MachineState): string {
   if (first === undefined) throw new TsvError('TSV_UNSUPPORTED', `${spec.name} has no network`);

@@ -7,6 +7,7 @@ import type { CopySession, ExecRequest, ExecSession, Transport } from '../model/
 import { laps } from '../model/timings.ts';
 import type { Waited } from '../model/waiting.ts';
 import type { Forwards } from '../net/forwards.ts';
+import type { CacheView } from '../plan/cache.ts';
 import { execute, executionError } from '../plan/execute.ts';
 import { reconcile } from '../plan/reconcile.ts';
 import type { Journal } from '../state/journal.ts';
@@ -15,7 +16,7 @@ import type { StateStore } from '../state/store.ts';
 import type { Changes } from './changes.ts';
 import { Deadline } from './deadline.ts';
 import type { Engine } from './engine.ts';
-import { type Providers, recordOf, requireUsable } from './machines.ts';
+import { boxKey, type Providers, recordOf, requireUsable } from './machines.ts';
 import { OneOffs, type OneOffWork } from './one-off.ts';
 import type { Call, ProjectCommand, RunResult } from './protocol.ts';
 import { waitForAll } from './wait.ts';
@@ -37,6 +38,8 @@ export interface ServiceOptions {
   dial(host: string, port: number): Promise<Duplex>;
   /** Told of everything that happens to machines. */
   readonly changes: Changes;
+  /** Keys of the provision cache. */
+  layers(): ReadonlySet<string>;
 }
 
 export type SshTarget =
@@ -94,7 +97,7 @@ export class Service {
     }
     if ('note' in command) this.options.writeNote(command.note);
     if (command.project !== undefined) this.validate(command.project);
-    const plan = reconcile({ ...reconcileRequest(command), observation: observe(store.current) });
+    const plan = reconcile({ ...reconcileRequest(command, this.options.layers), observation: observe(store.current) });
     lap('look and plan');
     emit({ type: 'plan', plan });
     const journal = this.options.journal();
@@ -233,7 +236,7 @@ export class Service {
   }
 }
 
-function reconcileRequest(command: ProjectCommand | OneOffWork) {
+function reconcileRequest(command: ProjectCommand | OneOffWork, layers: ServiceOptions['layers']) {
   switch (command.command) {
     case 'up':
     case 'reload':
@@ -241,14 +244,17 @@ function reconcileRequest(command: ProjectCommand | OneOffWork) {
         command: command.command,
         wanted: command.project,
         targets: command.targets,
-        options: { provision: command.provision, wait: command.wait },
+        options: { provision: command.provision, wait: command.wait, ...cacheOf(command, layers) },
       } as const;
     case 'provision':
       return {
         command: command.command,
         wanted: command.project,
         targets: command.targets,
-        options: command.only === undefined ? {} : { only: command.only },
+        options: {
+          ...(command.only === undefined ? {} : { only: command.only }),
+          ...(command.noCache === true ? { forget: true } : {}),
+        },
       } as const;
     case 'run':
       return { command: command.command, wanted: command.project, target: command.target } as const;
@@ -263,4 +269,18 @@ function reconcileRequest(command: ProjectCommand | OneOffWork) {
     case 'destroy':
       return { command: command.command, wanted: command.project, targets: command.targets } as const;
   }
+}
+
+/** Nobody looks into the store for a project whose machines do not use the cache. */
+function cacheOf(
+  { project, boxes, noCache = false }: Extract<ProjectCommand, { command: 'up' | 'reload' }>,
+  layers: ServiceOptions['layers'],
+): { readonly cache?: CacheView } {
+  const machines = project.machines.filter(({ cache }) => cache === true);
+  if (machines.length === 0) return {};
+  const digests = machines.flatMap(({ name, box, kind }) => {
+    const digest = boxes[boxKey(box, kind)];
+    return digest === undefined ? [] : [[name, digest] as const];
+  });
+  return { cache: { digests: Object.fromEntries(digests), layers: layers(), anew: noCache } };
 }

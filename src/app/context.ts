@@ -21,12 +21,13 @@ import { EventLog } from '../state/events.ts';
 import { Journal } from '../state/journal.ts';
 import { projectPaths, runPaths } from '../state/paths.ts';
 import { newState, StateStore } from '../state/store.ts';
+import { ProvisionCache } from '../store/cache/cache.ts';
 import { signalProcess, waitExit } from '../sys/children.ts';
 import { isAlive } from '../sys/process.ts';
 import type { UserMap } from '../sys/userns.ts';
 import { runKvmCheck } from './kvm-check.ts';
 import { builtFile } from './place.ts';
-import { sourceOf } from './source.ts';
+import { sourceOf, withLayers } from './source.ts';
 
 /** The agent, put together: the only place that knows every part. */
 export function createAgent(config: AgentConfig) {
@@ -43,11 +44,12 @@ export function createAgent(config: AgentConfig) {
   });
   const sockets = new SocketFactory(sandbox.netns, builtFile('parts/sockets-worker.js'));
   const forwards = new Forwards();
+  const cache = new ProvisionCache(storeDir, map);
   const places: MachinePlaces = {
     machineDir: paths.machineDir,
     runDir: run.machineDir,
     volumeDir: paths.volumeDir,
-    box: (machine, digest) => sourceOf({ storeDir, map }, machine, digest),
+    box: (machine, digest, layers) => withLayers(sourceOf({ storeDir, map }, machine, digest), cache.folders(layers)),
   };
   const dial = (host: string, port: number) => sockets.dial(host, port, { timeoutMs: 10_000 });
   const kvm = createKvmProvider({
@@ -87,6 +89,7 @@ export function createAgent(config: AgentConfig) {
       changes.tell();
     },
     runStep,
+    cache,
   });
   const service = new Service({
     store,
@@ -95,6 +98,7 @@ export function createAgent(config: AgentConfig) {
     dial,
     providers,
     changes,
+    layers: () => cache.keys(),
     journal: () => Journal.open(projectDir),
     writeNote: (note) => writeFileSync(paths.tsfileNote, `${JSON.stringify(note)}\n`, { mode: 0o600 }),
     sshServer: async (machine, transport) => {

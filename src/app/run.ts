@@ -54,9 +54,11 @@ export async function bringUp(
     readonly wait: boolean;
     /** For all waits together. */
     readonly timeoutMs?: number;
+    /** New machines are made without the provision cache, which is made anew. Absent: false. */
+    readonly noCache?: boolean;
   },
 ): Promise<RunResult> {
-  const { place, command, targets, provision, wait, timeoutMs } = options;
+  const { place, command, targets, provision, wait, timeoutMs, noCache = false } = options;
   const lap = ownLaps(options);
   const found = await loadLocked(place);
   const { project } = found;
@@ -96,6 +98,7 @@ export async function bringUp(
     provision,
     wait,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(noCache ? { noCache } : {}),
     boxes,
     note: noteOf(project),
   };
@@ -109,7 +112,10 @@ const takesOver = (project: Project, state: State | undefined): boolean =>
     return spec !== undefined && withLive(spec, machine) !== spec;
   });
 
-export async function provision(options: RunOptions & { readonly only?: string }): Promise<RunResult> {
+/** `tsv provision`. `noCache`: new machines run these steps, too, instead of being made from what they have made before. */
+export async function provision(
+  options: RunOptions & { readonly only?: string; readonly noCache?: boolean },
+): Promise<RunResult> {
   const lap = ownLaps(options);
   const project = await load(options.place);
   const command = {
@@ -117,6 +123,7 @@ export async function provision(options: RunOptions & { readonly only?: string }
     project,
     targets: options.targets,
     ...(options.only === undefined ? {} : { only: options.only }),
+    ...(options.noCache === true ? { noCache: true } : {}),
   } as const;
   reconcile({
     command: 'provision',

@@ -1,9 +1,11 @@
+import { join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import { isDigest } from '../model/image.ts';
 import type { Machine } from '../model/project.ts';
 import type { BoxRef } from '../model/provider.ts';
 import { shortReference } from '../model/reference.ts';
 import { findBuiltBox } from '../store/box/find.ts';
+import { cacheFiles } from '../store/cache/layout.ts';
 import { findImage } from '../store/image/find.ts';
 import type { UserMap } from '../sys/userns.ts';
 
@@ -33,3 +35,9 @@ export function sourceOf(
   const { defaults } = image.config;
   return { name: machine.box, digest, layers: image.layers, defaults, user: defaults.user || 'root' };
 }
+
+/** With layers of the provision cache upon it, by their folders, the uppermost first. */
+export const withLayers = (box: BoxRef, folders: readonly string[]): BoxRef =>
+  folders.length === 0
+    ? box
+    : { ...box, layers: [...folders.map((folder) => join(folder, cacheFiles.tree)), ...(box.layers ?? [])] };

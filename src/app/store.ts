@@ -42,7 +42,7 @@ export async function oneStep<T>(
 export interface StoreUsage {
   readonly store: string;
   readonly rows: readonly {
-    readonly type: 'images' | 'layers' | 'boxes' | 'templates' | 'partial downloads';
+    readonly type: 'images' | 'layers' | 'boxes' | 'templates' | 'provision layers' | 'partial downloads';
     readonly count: number;
     readonly bytes: number;
     /** What `store gc` would remove of it, and what `store gc --all` would. */
@@ -61,7 +61,7 @@ export async function storeUsage(place: Place): Promise<StoreUsage> {
   const row = (
     type: StoreUsage['rows'][number]['type'],
     count: number,
-    key: 'blobs' | 'layers' | 'boxes' | 'templates' | 'partials',
+    key: 'blobs' | 'layers' | 'boxes' | 'templates' | 'cache' | 'partials',
   ) => ({
     type,
     count,
@@ -76,6 +76,7 @@ export async function storeUsage(place: Place): Promise<StoreUsage> {
       row('layers', inventory.layers.length, 'layers'),
       row('boxes', inventory.boxes.length, 'boxes'),
       row('templates', inventory.templates.length, 'templates'),
+      row('provision layers', inventory.cache.length, 'cache'),
       row('partial downloads', inventory.partials.length, 'partials'),
     ],
   };

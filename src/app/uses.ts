@@ -27,6 +27,7 @@ export function machinesInUse(store: string): readonly MachineUse[] {
         running: machines[machine]?.state === 'running' || machines[machine]?.state === 'broken',
         digest: record.boxDigest,
         ...templateOf(record.spec.kind, projectPaths(projectDir).machineDir(machine)),
+        layers: record.layers ?? [],
       }));
     } catch (cause) {
       const { message, details, hint } = toTsvError(cause);

@@ -48,6 +48,7 @@ export function describeMachines({ program, only, when, define, names, json, par
     names(define(name, description, async () => (await import('./commands/change.ts'))[name] as Handler<never>))
       .option('--provision', 'run all provisioning steps again')
       .option('--no-provision', 'run no provisioning steps')
+      .option('--no-cache', 'make new machines without the provision cache, and make that anew')
       .option('--locked', 'fail if Tsfile.lock would have to change')
       .option('--wait', 'until all is reachable, provisioned and, where there is a check, healthy (the default)')
       .option('--no-wait', 'return when the machines have been started; only what others depend on is waited for')
@@ -91,6 +92,10 @@ export function describeMachines({ program, only, when, define, names, json, par
       ),
     )
       .option('--only <step>', 'only the step of this name')
+      .option(
+        '--no-cache',
+        'new machines, too, run these steps, and what follows them, instead of taking them from the cache',
+      )
       .addOption(parallel)
       .addOption(timings)
       .addOption(json)

@@ -95,7 +95,7 @@ function describeUpkeep(program: Command, act: Act): void {
       .action(act(async () => (await import('./commands/store.ts'))[handler] as Handler<never>));
   command('df', 'what takes the room', 'df').addOption(json());
   command('gc', 'remove what no project and no name uses', 'gc')
-    .option('--all', 'also images that were pulled by hand, and boxes, when no project uses them')
+    .option('--all', 'also images that were pulled by hand, boxes, and provision layers, when nobody uses them')
     .option('--dry-run', 'only show what would go')
     .option('-y, --yes', 'do not ask')
     .addOption(json());

@@ -26,9 +26,12 @@ export function contentDigest(path: string, options: { folders: boolean }): Cont
   if (path.includes('\0')) return { ok: false, why: 'has a NUL character in its name' };
   const hash = createHash('sha256');
   try {
-    if (!statSync(path).isDirectory()) addFile(hash, path);
-    else if (options.folders) addFolder(hash, path, '', { entries: 0 });
-    else return { ok: false, why: 'is a folder, not a file' };
+    const stat = statSync(path);
+    if (!stat.isDirectory()) addFile(hash, path);
+    else if (options.folders) {
+      hash.update(JSON.stringify(['folder', '', stat.mode & 0o7777]));
+      addFolder(hash, path, '', { entries: 0 });
+    } else return { ok: false, why: 'is a folder, not a file' };
   } catch (error) {
     if (error instanceof Refused) return { ok: false, why: error.message };
     return { ok: false, why: whyUnreadable(error) };

@@ -1,4 +1,5 @@
 import type { Dependency, Forward, Machine, MachineKind, ProvisionStep, VolumeUse } from '../model/project.ts';
+import { readCache } from './cache.ts';
 import type { Report, Span } from './diagnostic.ts';
 import { readDisks } from './disks.ts';
 import { readImage } from './images.ts';
@@ -23,7 +24,7 @@ import {
   textOf,
 } from './read.ts';
 import { readSteps } from './steps.ts';
-import type { Entry, Node } from './tree.ts';
+import { type Entry, hasVariable, type Node } from './tree.ts';
 import schema from './tsfile.schema.json' with { type: 'json' };
 import { parseDuration, parseSize } from './units.ts';
 import { readVolumeUses } from './volumes.ts';
@@ -90,6 +91,8 @@ export function readMachine(
   const cpus = numberOf(either('cpus'));
   if (kind !== undefined) checkResources(key, kind, memory, cpus, report);
   const env = { ...envOf(fieldOf(defaults, 'env')), ...envOf(own('env')) };
+  const envFromVariables = hasVariable(fieldOf(defaults, 'env')) || hasVariable(own('env'));
+  const cache = readCache(node, defaults, kind, report);
   const image = readImage(own('image'), boxes, report);
   const entrypoint = entrypointOf(own('entrypoint'));
   const command = commandOf(own('command'));
@@ -137,7 +140,8 @@ export function readMachine(
       disks: readDisks(own('disks'), { kind, shares, volumes: uses, tmpfs: isolation?.tmpfs ?? [] }, report),
       ...(healthcheck === undefined ? {} : { healthcheck }),
       ...readLifecycle(node, container, report),
-      provision: readSteps(own('provision'), dir, report) satisfies readonly ProvisionStep[],
+      provision: readSteps(own('provision'), dir, envFromVariables, report) satisfies readonly ProvisionStep[],
+      ...(cache ? { cache } : {}),
       bootTimeoutMs: bootTimeoutMs ?? parseDuration(builtIn.boot_timeout.default) ?? 0,
       stopTimeoutMs: stopTimeoutMs ?? parseDuration(builtIn.stop_timeout.default) ?? 0,
       accel: choiceOf(either('accel'), ['auto', 'kvm', 'tcg'])?.value ?? 'auto',

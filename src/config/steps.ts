@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { basename, resolve } from 'node:path';
 import type { FileStep, ProvisionStep, RunPolicy, ShellStep } from '../model/project.ts';
 import { contentDigest } from './content.ts';
 import type { Report } from './diagnostic.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import {
   booleanOf,
   choiceOf,
@@ -17,15 +17,23 @@ import {
   wordOf,
   wordsOf,
 } from './read.ts';
-import type { Entry, Node } from './tree.ts';
+import { type Entry, hasVariable, type Node } from './tree.ts';
 import { parseMode } from './units.ts';
 
 /** Keys that may stand in the `shell` map or beside it. */
 const shellOptions = ['args', 'env', 'privileged', 'cwd'] as const;
 type ShellOption = (typeof shellOptions)[number];
 
-/** The provisioning steps of one machine. Reads each script and file below `dir` for its fingerprint. */
-export function readSteps(node: Node | undefined, dir: string, report: Report): readonly ProvisionStep[] {
+/**
+ * The provisioning steps of one machine. Reads each script and file below `dir` for its fingerprint.
+ * @param variables whether values of variables are in what all of them find: such may be secrets
+ */
+export function readSteps(
+  node: Node | undefined,
+  dir: string,
+  variables: boolean,
+  report: Report,
+): readonly ProvisionStep[] {
   const items = itemsOf(node);
   const names = new Set<string>();
   for (const item of items) {
@@ -39,7 +47,8 @@ export function readSteps(node: Node | undefined, dir: string, report: Report): 
     if (step === undefined) return [];
     const name = textOf(fieldOf(item, 'name'))?.value ?? freeName(step.label, names);
     const run: RunPolicy = choiceOf(fieldOf(item, 'run'), ['once', 'always', 'never', 'on-change'])?.value ?? 'once';
-    return [{ ...step.step, name, run }];
+    const isCached = booleanOf(fieldOf(item, 'cache')) ?? !(variables || hasVariable(item));
+    return [{ ...step.step, name, run, ...(isCached ? {} : { uncached: true }) }];
   });
 }
 
@@ -57,7 +66,7 @@ function readShell(
   item: Node,
   dir: string,
   report: Report,
-): { label: string; step: Omit<ShellStep, 'name' | 'run'> } | undefined {
+): { label: string; step: Omit<ShellStep, 'name' | 'run' | 'uncached'> } | undefined {
   const shell = fieldOf(item, 'shell');
   if (shell === undefined) return undefined;
   const path = textOf(shell) ?? textOf(fieldOf(shell, 'path'));
@@ -78,21 +87,19 @@ function readShell(
     const absolute = resolve(dir, path.value);
     const content = contentDigest(absolute, { folders: false });
     if (!content.ok) report(path.at, `the script ${path.value} ${content.why}`);
-    const fingerprint = fingerprintOf(['shell', content.ok ? content.digest : '', settings]);
-    return { label: labelOf('shell', path.value), step: { ...base, script: { path: absolute }, fingerprint } };
+    const step = { ...base, script: { path: absolute } };
+    const fingerprint = fingerprintOf(step, content.ok ? content.digest : '');
+    return { label: labelOf('shell', path.value), step: { ...step, fingerprint } };
   }
-  const text = inline?.value ?? '';
-  return {
-    label: 'shell-inline',
-    step: { ...base, script: { inline: text }, fingerprint: fingerprintOf(['inline', text, settings]) },
-  };
+  const step = { ...base, script: { inline: inline?.value ?? '' } };
+  return { label: 'shell-inline', step: { ...step, fingerprint: fingerprintOf(step, '') } };
 }
 
 function readFile(
   item: Node,
   dir: string,
   report: Report,
-): { label: string; step: Omit<FileStep, 'name' | 'run'> } | undefined {
+): { label: string; step: Omit<FileStep, 'name' | 'run' | 'uncached'> } | undefined {
   const file = fieldOf(item, 'file');
   if (file === undefined) return undefined;
   for (const { key, keySpan } of entriesOf(item)) {
@@ -120,11 +127,6 @@ function readFile(
     ...(mode === undefined ? {} : { mode }),
     ...(owner === undefined ? {} : { owner }),
   };
-  return {
-    label: labelOf('file', source?.value ?? ''),
-    step: { type: 'file', source: path, ...settings, fingerprint: fingerprintOf(['file', digest, settings]) },
-  };
+  const step = { type: 'file', source: path, ...settings } as const;
+  return { label: labelOf('file', source?.value ?? ''), step: { ...step, fingerprint: fingerprintOf(step, digest) } };
 }
-
-const fingerprintOf = (parts: readonly unknown[]): string =>
-  createHash('sha256').update(JSON.stringify(parts)).digest('hex');

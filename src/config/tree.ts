@@ -27,6 +27,8 @@ export interface ScalarNode {
   /** Text made of variables becomes a number or boolean later, if the schema wants one there. */
   value: string | number | boolean | null;
   readonly interpolated?: true;
+  /** A part of it is the value of a variable, from the environment or `.env`. */
+  readonly variable?: true;
   /** As it is written: `1.10` and `0644` keep their zeros. */
   readonly text: string;
 }
@@ -159,10 +161,10 @@ class Converter {
     // `$` in a script belongs to the shell.
     const isScript = path.at(-1) === 'inline' && path.at(-2) === 'shell';
     if (isScript || !value.includes('$')) return { kind: 'scalar', span, value, text: value };
-    const { text, mistakes } = interpolate(value, this.#variables);
+    const { text, mistakes, used } = interpolate(value, this.#variables);
     for (const mistake of mistakes) this.#report(this.#place(span, value, mistake), mistake.message, mistake.hint);
     if (text.includes('\0')) this.#report(span, 'a NUL character cannot be in a value');
-    return { kind: 'scalar', span, value: text, text, interpolated: true };
+    return { kind: 'scalar', span, value: text, text, interpolated: true, ...(used ? { variable: true } : {}) };
   }
 
   /** Where a mistake in a scalar's value is in the file: found by counting the `$`, as escapes and folding move the rest. */
@@ -183,6 +185,14 @@ class Converter {
   #nothing(span: Span): ScalarNode {
     return { kind: 'scalar', span, value: null, text: '' };
   }
+}
+
+/** Whether something in it came from the environment or `.env`. */
+export function hasVariable(node: Node | undefined): boolean {
+  if (node === undefined) return false;
+  if (node.kind === 'scalar') return node.variable === true;
+  if (node.kind === 'seq') return node.items.some(hasVariable);
+  return [...node.entries.values()].some(({ value }) => hasVariable(value));
 }
 
 /** Plain data for the schema's validator. Maps have no prototype, so `__proto__` is a key like any other. */

@@ -45,9 +45,14 @@ const reference = /\$(?:\$|\{([^}]*)(\}?))/g;
 /**
  * Replaces `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`; any other `$` stays as it is.
  * The replacement is data: nothing in it is looked at again. `:-` and `:?` count an empty variable as missing.
+ * `used`: the value of a variable is in it.
  */
-export function interpolate(text: string, variables: Variables): { text: string; mistakes: readonly TextMistake[] } {
+export function interpolate(
+  text: string,
+  variables: Variables,
+): { text: string; mistakes: readonly TextMistake[]; used: boolean } {
   const mistakes: TextMistake[] = [];
+  let used = false;
   const result = text.replace(reference, (whole: string, body: string | undefined, close: string, offset: number) => {
     if (body === undefined) return '$';
     const wrong = (message: string, hint?: string): string => {
@@ -66,20 +71,26 @@ export function interpolate(text: string, variables: Variables): { text: string;
     }
     const value = variables.get(name);
     if (operator === undefined) {
-      if (value !== undefined) return value;
+      if (value !== undefined) {
+        used ||= value !== '';
+        return value;
+      }
       return wrong(
         `the variable \`${name}\` is not set`,
         `set it in the environment or in .env, or write \${${name}:-default}`,
       );
     }
-    if (value !== undefined && value !== '') return value;
+    if (value !== undefined && value !== '') {
+      used = true;
+      return value;
+    }
     if (operator === ':-') return word;
     return wrong(
       word === '' ? `the variable \`${name}\` is not set` : `\`${name}\`: ${word}`,
       'set it in the environment or in .env',
     );
   });
-  return { text: result, mistakes };
+  return { text: result, mistakes, used };
 }
 
 /**

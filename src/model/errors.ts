@@ -77,6 +77,7 @@ export const errorCodes = {
   TSV_DOWNLOAD: 'a download failed',
   TSV_DIGEST: 'content does not have the digest or the size that it should have',
   TSV_STORE: 'the store could not be read or written',
+  TSV_CACHE: 'what a provisioning step has made cannot be kept, or is not there any more',
   TSV_IN_USE: 'what would be removed is in use',
   TSV_LOCK_FILE: 'Tsfile.lock cannot be read, or does not fit the Tsfile',
   TSV_SYSCALL: 'a system call failed',

@@ -12,7 +12,8 @@ export type MachineHappening =
   | { readonly type: 'created' | 'started' | 'ready' | 'stopped' | 'destroyed' | 'paused' | 'unpaused' }
   /** It is the machine that was called so. */
   | { readonly type: 'renamed'; readonly from: string }
-  | { readonly type: 'provisioned'; readonly step: string }
+  /** `cached`: by the layer that it was made from. */
+  | { readonly type: 'provisioned'; readonly step: string; readonly cached?: true }
   /** Limits of a machine that ran on: those of the Tsfile, by their keys there. */
   | { readonly type: 'adjusted'; readonly limits: readonly string[] }
   /** It ended without having been asked to. */

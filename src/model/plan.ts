@@ -17,12 +17,28 @@ export type Action =
   /** `archive`: a file, a folder, or what a pipe is called. */
   | { readonly do: 'image.load' | 'image.save'; readonly archive: string }
   | { readonly do: 'store.gc' | 'store.verify' }
-  | { readonly do: 'machine.create'; readonly machine: string }
+  /** `from`: a layer of the provision cache, by its key, and the steps whose work is in it. */
+  | {
+      readonly do: 'machine.create';
+      readonly machine: string;
+      readonly from?: { readonly layer: string; readonly steps: readonly string[] };
+    }
   | { readonly do: 'machine.start'; readonly machine: string }
   /** Limits of a machine that runs on. */
   | { readonly do: 'machine.adjust'; readonly machine: string }
   | { readonly do: 'machine.wait'; readonly machine: string }
-  | { readonly do: 'machine.provision'; readonly machine: string; readonly step: string }
+  /** `layer`: the key under which what it has made is kept; `anew`: even where there is one of this key. */
+  | {
+      readonly do: 'machine.provision';
+      readonly machine: string;
+      readonly step: string;
+      readonly layer?: string;
+      readonly anew?: boolean;
+    }
+  /** A step that need not run: the machine was made from its layer. */
+  | { readonly do: 'machine.cached'; readonly machine: string; readonly step: string }
+  /** Layers of the provision cache, by their keys, that no machine is made from any more. */
+  | { readonly do: 'machine.forget'; readonly machine: string; readonly layers: readonly string[] }
   | { readonly do: 'machine.healthy'; readonly machine: string }
   /** A one-shot machine ends with 0. */
   | { readonly do: 'machine.completed'; readonly machine: string }

@@ -80,6 +80,8 @@ export interface Machine {
   /** What `tsv run` runs: no Tsfile has it, and it goes with its command. Absent: false. */
   readonly oneOff?: boolean;
   readonly provision: readonly ProvisionStep[];
+  /** What its steps have made is kept in the store, for the next machine with the same steps. Absent: false. */
+  readonly cache?: boolean;
   /** How long a machine may take until it can be reached, and to power off. */
   readonly bootTimeoutMs: number;
   readonly stopTimeoutMs: number;
@@ -283,6 +285,8 @@ interface StepBase {
   readonly run: RunPolicy;
   /** sha256 of all that the step does: content, arguments, environment, user. */
   readonly fingerprint: string;
+  /** Not kept in the store, nor what comes after it: the Tsfile says so, or its values may be secrets. Absent: false. */
+  readonly uncached?: boolean;
 }
 
 export interface ShellStep extends StepBase {

@@ -143,6 +143,21 @@ export interface Provider {
    */
   prepare?(context: MachineContext, log: (text: string) => void): void;
   /**
+   * Puts all that has changed in a machine that runs, since it was made, into `folder`, as of one moment, in the form in which
+   * a later machine of its box takes it as its uppermost layer. Absent where this kind has no layers.
+   * @throws TSV_CACHE when no such moment can be had, or what was done is not in what a layer holds; TSV_STORE
+   */
+  saveLayer?(
+    context: MachineContext,
+    target: {
+      /** There, empty, and the caller's to publish or remove. */
+      readonly folder: string;
+      /** The machine's start: what has changed since then in places that no layer holds would be lost. */
+      readonly since: Date;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<void>;
+  /**
    * A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. `measured` is told of what was
    * waited for, one after the other.
    */

@@ -89,6 +89,8 @@ export interface MachineState {
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
   readonly steps: Readonly<Record<string, { readonly fingerprint: string; readonly doneAt: string }>>;
+  /** Layers of the provision cache that it was made from, by their names in the store, the uppermost first. Absent: none. */
+  readonly layers?: readonly string[];
   /** A rename has begun: its folder may still have this name; see agent/rename.ts. */
   readonly movingFrom?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */

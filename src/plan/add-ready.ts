@@ -1,3 +1,4 @@
+import type { Action } from '../model/plan.ts';
 import type { Dependency, Machine } from '../model/project.ts';
 import type { PlanBuilder } from './builder.ts';
 import type { DueStep } from './provisioning.ts';
@@ -44,7 +45,7 @@ export function addReady(
   for (const step of options.steps) {
     const first = options.start === undefined && step === options.steps[0];
     const after = first ? [last, options.adjust, ...gatesOf(machine, ready)] : [last];
-    last = plan.add({ do: 'machine.provision', machine: name, step: step.name }, step.cause, after);
+    last = plan.add(provisionAction(name, step), step.cause, after);
   }
   const touched = options.start !== undefined ? 'started' : options.steps.length > 0 ? 'provisioned' : undefined;
   const needer = options.last === undefined ? undefined : options.neededBy[options.last];
@@ -54,4 +55,15 @@ export function addReady(
       ? last
       : plan.add({ do: `machine.${options.last}`, machine: name }, cause, [last]);
   ready.set(name, { started: last, healthy: end, completed: end });
+}
+
+function provisionAction(machine: string, { name, cached, layer, anew }: DueStep): Action {
+  if (cached === true) return { do: 'machine.cached', machine, step: name };
+  return {
+    do: 'machine.provision',
+    machine,
+    step: name,
+    ...(layer === undefined ? {} : { layer }),
+    ...(anew === undefined ? {} : { anew }),
+  };
 }

@@ -4,6 +4,7 @@ import type { Machine, Network, Project } from '../model/project.ts';
 import type { MachineState, Observation } from '../model/state.ts';
 import { addReady, gatesOf, type Ready } from './add-ready.ts';
 import { PlanBuilder } from './builder.ts';
+import { type CacheView, cachedSteps, withLayers } from './cache.ts';
 import { claimsOf, type Fate, fateOf, isStarted, whyNetworkChanged } from './changes.ts';
 import { refuseSmallerDisks } from './disks.ts';
 import { followUp } from './follow-up.ts';
@@ -19,6 +20,8 @@ export interface BringUpOptions {
   readonly provision: ProvisionMode;
   /** false: only what other machines of the plan depend on is waited for and provisioned. */
   readonly wait: boolean;
+  /** Absent: no machine is made from what steps of others have made, and nothing is kept. */
+  readonly cache?: CacheView;
 }
 
 /**
@@ -227,7 +230,7 @@ function addMachines(
   gone: Gone,
   { networks, volumes }: Readonly<Record<'networks' | 'volumes', ReadonlyMap<string, number>>>,
 ): void {
-  const { machines, fates, records } = situation;
+  const { wanted, machines, fates, records } = situation;
   const boxes = addBoxes(plan, situation);
   const ready = new Map<string, Ready>();
   for (const machine of machines) {
@@ -244,8 +247,13 @@ function addMachines(
       gone.get(name),
       ...formerly,
     ];
+    const cache = anew ? cacheOf(situation) : undefined;
+    const from = cachedSteps(machine, wanted, cache);
     const created = anew
-      ? plan.add({ do: 'machine.create', machine: name }, fate.cause, [boxes.get(boxKey(machine)), ...ground])
+      ? plan.add({ do: 'machine.create', machine: name, ...(from === undefined ? {} : { from }) }, fate.cause, [
+          boxes.get(boxKey(machine)),
+          ...ground,
+        ])
       : undefined;
     const adjust = fate.do === 'adjust' ? plan.add({ do: 'machine.adjust', machine: name }, fate.cause) : undefined;
     const start =
@@ -256,13 +264,21 @@ function addMachines(
             ...ground,
             ...gatesOf(machine, ready),
           ]);
+    const next = followUp(machine, situation, { starts: start !== undefined, record: anew ? undefined : record });
     addReady(plan, ready, machine, {
       ...(start === undefined ? {} : { start }),
       ...(adjust === undefined ? {} : { adjust }),
       waitAfter: formerly,
-      ...followUp(machine, situation, { starts: start !== undefined, record: anew ? undefined : record }),
+      ...next,
+      steps: withLayers(next.steps, from?.steps ?? [], machine, wanted, cache),
     });
   }
+}
+
+/** The cache as the mode of provisioning uses it: who wants no steps wants no layers, and who wants all wants none. */
+function cacheOf({ options: { cache, provision } }: Situation): CacheView | undefined {
+  if (cache === undefined || provision === false) return undefined;
+  return provision === 'force' ? { ...cache, anew: true } : cache;
 }
 
 /** Removals of other machines that hold a port or an address which this machine is to have. */

@@ -1,10 +1,11 @@
 import { TsvError } from '../model/errors.ts';
 import type { Plan } from '../model/plan.ts';
-import type { Project } from '../model/project.ts';
+import type { Machine, Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { addReady, type Ready } from './add-ready.ts';
 import { PlanBuilder } from './builder.ts';
-import { askedSteps, checkStepName } from './provisioning.ts';
+import { layersOf } from './cache.ts';
+import { askedSteps, checkStepName, type DueStep } from './provisioning.ts';
 import { inDependencyOrder, resolveTargets } from './targets.ts';
 
 /** `tsv provision`: runs steps on machines that run; starts none. Without targets: on all that run. */
@@ -12,7 +13,7 @@ export function planProvision(
   wanted: Project,
   observation: Observation,
   targets: readonly string[],
-  only: string | undefined,
+  { only, forget = false }: { readonly only?: string; readonly forget?: boolean },
 ): Plan {
   const plan = new PlanBuilder();
   const isRunning = (name: string) => observation.machines[name]?.state === 'running';
@@ -32,6 +33,8 @@ export function planProvision(
   for (const machine of machines) {
     const steps = askedSteps(machine, only);
     if (steps.length === 0) continue;
+    const layers = forget ? forgotten(machine, steps, wanted, observation) : [];
+    if (layers.length > 0) plan.add({ do: 'machine.forget', machine: machine.name, layers }, 'asked for');
     addReady(plan, ready, machine, {
       waitCause: observation.state?.machines[machine.name]?.ready === true ? undefined : 'not ready',
       steps,
@@ -40,4 +43,16 @@ export function planProvision(
     });
   }
   return plan.plan();
+}
+
+/** Keys of what the steps make, and of all that rests on it. */
+function forgotten(
+  machine: Machine,
+  steps: readonly DueStep[],
+  project: Project,
+  { state }: Observation,
+): readonly string[] {
+  const layers = layersOf(machine, project, state?.machines[machine.name]?.boxDigest ?? '');
+  const first = layers.findIndex(({ step }) => steps.some(({ name }) => name === step));
+  return first < 0 ? [] : layers.slice(first).map(({ key }) => key);
 }

@@ -39,8 +39,12 @@ export function printAction(action: Action): string {
     case 'image.save':
       return `${action.do} ${action.archive}`;
     case 'machine.provision':
+      return `${action.do} ${action.machine} ${action.step}${action.layer === undefined ? '' : ' (is kept)'}`;
+    case 'machine.cached':
       return `${action.do} ${action.machine} ${action.step}`;
     case 'machine.create':
+      return `${action.do} ${action.machine}${action.from === undefined ? '' : ` (with ${action.from.steps.join(', ')})`}`;
+    case 'machine.forget':
     case 'machine.start':
     case 'machine.adjust':
     case 'machine.wait':
@@ -101,6 +105,10 @@ export function describeAction(action: Action): string {
       return `wait for ${action.machine}`;
     case 'machine.provision':
       return `provision ${action.machine}: ${action.step}`;
+    case 'machine.cached':
+      return `take ${action.step} of ${action.machine} from the cache`;
+    case 'machine.forget':
+      return `forget what is cached of ${action.machine}`;
     case 'machine.healthy':
       return `check health of ${action.machine}`;
     case 'machine.completed':

@@ -8,6 +8,11 @@ export type ProvisionMode = boolean | 'force';
 export interface DueStep {
   readonly name: string;
   readonly cause: string;
+  /** It need not run: the machine is made from its layer. */
+  readonly cached?: boolean;
+  /** The key that what it makes is kept under; `anew`: in the place of what is there. */
+  readonly layer?: string;
+  readonly anew?: boolean;
 }
 
 /** The steps that `up` runs, in the order of the Tsfile. `record` is undefined for a machine that is made anew. */

@@ -2,6 +2,7 @@ import type { Plan } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
+import type { CacheView } from './cache.ts';
 import { planRun } from './one-off.ts';
 import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
@@ -19,15 +20,15 @@ export type ReconcileRequest =
       readonly observation: Observation;
       readonly targets?: readonly string[];
       /** `wait`: absent: true. */
-      readonly options?: { readonly provision?: ProvisionMode; readonly wait?: boolean };
+      readonly options?: { readonly provision?: ProvisionMode; readonly wait?: boolean; readonly cache?: CacheView };
     }
   | {
       readonly command: 'provision';
       readonly wanted: Project;
       readonly observation: Observation;
       readonly targets?: readonly string[];
-      /** `only`: the name of one step. */
-      readonly options?: { readonly only?: string };
+      /** `only`: the name of one step. `forget`: new machines run what runs here, too, instead of taking it from the cache. */
+      readonly options?: { readonly only?: string; readonly forget?: boolean };
     }
   | {
       /** `target`: the one machine of `wanted` that is to run. */
@@ -78,9 +79,10 @@ export function reconcile(request: ReconcileRequest): Plan {
         reload: request.command === 'reload',
         provision: request.options?.provision ?? true,
         wait: request.options?.wait ?? true,
+        ...(request.options?.cache === undefined ? {} : { cache: request.options.cache }),
       });
     case 'provision':
-      return planProvision(request.wanted, request.observation, targets, request.options?.only);
+      return planProvision(request.wanted, request.observation, targets, request.options ?? {});
     case 'run':
       return planRun(request.wanted, request.observation, request.target);
     case 'restart':

@@ -138,6 +138,7 @@ const machine = object<Machine>(
     oneshot: bool,
     oneOff: bool,
     warm: bool,
+    cache: bool,
   },
 );
 
@@ -176,6 +177,7 @@ const machineState = object<MachineState>(
     restarts: wholeFrom(0),
     health,
     paused: bool,
+    layers: list(matching(/^[0-9a-f]{64}\.\d+\.[0-9a-f]{8}$/, 'a layer of the provision cache')),
     movingFrom: name,
     most: object<RunLimits>({ cpus: number }, { memoryBytes: number }),
     boot: oneOf('warm', 'cold'),

@@ -14,6 +14,8 @@ interface ChangeOptions {
 }
 
 interface BringOptions extends ChangeOptions {
+  /** false: `--no-cache`. */
+  readonly cache?: boolean;
   readonly provision?: boolean;
   readonly locked?: boolean;
   readonly wait?: boolean;
@@ -41,6 +43,7 @@ const bring =
         locked: options.locked === true,
         wait: options.wait ?? true,
         ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+        noCache: options.cache === false,
         emit,
         signal,
       }),
@@ -54,13 +57,18 @@ const bring =
 export const up = bring('up');
 export const reload = bring('reload');
 
-export const provisionMachines: Handler<ChangeOptions & { only?: string }> = async (session, targets, options) => {
+export const provisionMachines: Handler<ChangeOptions & { only?: string; cache?: boolean }> = async (
+  session,
+  targets,
+  options,
+) => {
   await withProgress(session, options, (emit, signal) =>
     provision({
       ...common(session, targets, options),
       emit,
       signal,
       ...(options.only === undefined ? {} : { only: options.only }),
+      noCache: options.cache === false,
     }),
   );
   return 0;

@@ -1,3 +1,4 @@
+import { cacheView } from '../../app/cache.ts';
 import { requirePossible } from '../../app/host.ts';
 import { loadLocked } from '../../app/lock.ts';
 import { reconcile } from '../../plan/reconcile.ts';
@@ -12,7 +13,14 @@ const changesCode = 2;
 export const plan: Handler<{ json?: boolean }> = async (session, targets, options) => {
   const { project } = await loadLocked(session.place);
   requirePossible(project);
-  const result = reconcile({ command: 'up', wanted: project, observation: observe(readState(project.dir)), targets });
+  const cache = await cacheView(session.place, project);
+  const result = reconcile({
+    command: 'up',
+    wanted: project,
+    observation: observe(readState(project.dir)),
+    targets,
+    ...(cache === undefined ? {} : { options: { cache } }),
+  });
   session.stdout.write(
     options.json === true
       ? `${JSON.stringify(result)}\n`

@@ -89,6 +89,7 @@ const asJson = (removal: Removal, bytes: number): object => ({
   leftovers: removal.leftovers.map(({ path }) => path),
   boxes: removal.boxes.map(({ path }) => path),
   templates: removal.templates.map(({ path }) => path),
+  provisionLayers: removal.cache.map(({ path }) => path),
   bytes,
 });
 
@@ -96,6 +97,7 @@ function summary(removal: Removal, bytes: number): string {
   const counted = [
     [removal.blobs.length, 'blob'],
     [removal.layers.length, 'unpacked layer'],
+    [removal.cache.length, 'provision layer'],
     [removal.partials.length, 'partial download'],
     [removal.leftovers.length, 'unfinished folder'],
   ] as const;
@@ -117,11 +119,11 @@ export const verify: Handler<{ json?: boolean; quiet?: boolean }> = async (sessi
     { quiet: options.json === true || options.quiet === true },
     (emit, signal) => verifyWholeStore(session.place, emit, signal),
   );
-  const { images, layers, blobs, bytes, problems } = result;
+  const { images, layers, provisionLayers, blobs, bytes, problems } = result;
   if (options.json === true) session.stdout.write(`${jsonLine(result)}\n`);
   else {
     for (const { text, mend } of problems) session.stdout.write(`${harmless(text)}\n  mend: ${harmless(mend)}\n`);
-    const all = `${count(images, 'image')}, ${count(layers, 'unpacked layer')}, ${count(blobs, 'blob')} (${formatBytes(bytes)})`;
+    const all = `${count(images, 'image')}, ${count(layers, 'unpacked layer')}, ${count(blobs, 'blob')} (${formatBytes(bytes)}), ${count(provisionLayers, 'provision layer')}`;
     const verdict =
       problems.length === 0 ? 'all is whole' : count(problems.length, 'thing is wrong', 'things are wrong');
     if (options.quiet !== true || problems.length > 0) session.stdout.write(`${all}: ${verdict}\n`);

@@ -61,6 +61,7 @@ export const about: Readonly<Record<string, About>> = {
       'Makes, starts and provisions machines until everything is as the Tsfile says, as many at once as do not depend on each other. What is right already is left alone, so that up can be called again and again; what was interrupted goes on where it was.',
       'It returns when all machines can be reached, are provisioned and, where they have a check, are healthy. What is no longer in the Tsfile is removed; tsv plan says so before.',
       'With --timings it ends with a table of what took how long. A star marks what came one after the other because each needed the one before: only what has one makes up faster when it gets faster.',
+      'With cache: true in the Tsfile, a new container is made from what the same provisioning steps have made before, and they do not run; --no-cache runs them all and keeps what they make.',
     ],
     see: ['plan', 'status', 'halt', 'destroy', 'reload', 'wait'],
     page: 'living',
@@ -82,9 +83,10 @@ export const about: Readonly<Record<string, About>> = {
   provision: {
     text: [
       'Runs the provisioning steps of machines that run, one after the other within a machine, and stops a machine’s at the first that fails.',
+      'With --no-cache, what the provision cache has of these steps is forgotten, so that the next new machine runs them, too.',
     ],
-    see: ['up'],
-    page: 'ssh',
+    see: ['up', 'store'],
+    page: 'cache',
   },
   halt: {
     text: [

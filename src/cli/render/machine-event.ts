@@ -17,7 +17,7 @@ export function renderEvent(
 export function eventWords(event: MachineHappening): string {
   switch (event.type) {
     case 'provisioned':
-      return `provisioned ${event.step}`;
+      return `provisioned ${event.step}${event.cached === true ? ', from the cache' : ''}`;
     case 'renamed':
       return `renamed, was ${event.from}`;
     case 'adjusted':

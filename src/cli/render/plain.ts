@@ -40,7 +40,9 @@ export function plainProgress({ stream, terminal, now = Date.now }: Omit<Progres
     const node = nodes.get(event.id)?.node;
     if (node === undefined) return;
     const { row, todo, did } = wordsOf(node.action);
-    if (event.outcome === 'done') {
+    if (event.outcome === 'done' && node.action.do === 'machine.cached') {
+      say(row, harmless(did));
+    } else if (event.outcome === 'done') {
       say(row, `${harmless(did)} ${style(terminal, `in ${formatDuration(event.ms)}`, 'dim')}`);
     } else if (event.outcome === 'failed') {
       const message = withoutName(event.error?.message ?? 'failed', row);
@@ -73,7 +75,7 @@ export function plainProgress({ stream, terminal, now = Date.now }: Omit<Progres
 
   const started = (id: number): void => {
     const node = nodes.get(id)?.node;
-    if (node === undefined) return;
+    if (node === undefined || node.action.do === 'machine.cached') return;
     const { row, todo } = wordsOf(node.action);
     say(row, `${harmless(todo)} ${ellipsis}`);
   };

@@ -105,6 +105,7 @@ export function planCounts(plan: Plan): string {
   const parts = [
     ...machines,
     ...counted('machine.provision', 'step', 'run'),
+    ...some(number('machine.cached'), `${count(number('machine.cached'), 'step')} cached`),
     ...counted('network.ensure', 'network', 'set up'),
     ...counted('network.remove', 'network', 'remove'),
     ...counted('volume.ensure', 'volume', 'set up'),

@@ -79,6 +79,22 @@ export function wordsOf(action: Action): Words {
         `provisioned ${action.step}`,
         'provisioned',
       );
+    case 'machine.cached':
+      return words(
+        action.machine,
+        action.step,
+        `taking ${action.step} from the cache`,
+        `${action.step} cached`,
+        'provisioned',
+      );
+    case 'machine.forget':
+      return words(
+        action.machine,
+        'forget what is cached',
+        'forgetting what is cached',
+        'forgot what was cached',
+        'provisioned',
+      );
     case 'machine.healthy':
       return words(action.machine, 'check health', 'checking health', 'healthy', 'healthy');
     case 'machine.completed':

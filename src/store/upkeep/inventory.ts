@@ -11,6 +11,7 @@ import { describeManifest, readImage } from '../image/read.ts';
 import { layerNames, layersFolder, readLayerNote } from '../layer/layout.ts';
 import { templatesFolder } from '../template/layout.ts';
 import { readTemplate } from '../template/template.ts';
+import { cacheLeftovers, type StoredCacheLayer, storedCache } from './cache.ts';
 import { mountedTrees } from './mounted.ts';
 
 export interface StoredLayer {
@@ -62,6 +63,7 @@ export interface Inventory {
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
   readonly templates: readonly StoredTemplate[];
+  readonly cache: readonly StoredCacheLayer[];
   /** See {@link mountedTrees}. */
   readonly mounted: ReadonlySet<string>;
 }
@@ -81,9 +83,15 @@ export function takeInventory(store: string, map: UserMap): Inventory {
     blobs: content?.list() ?? [],
     layers: storedLayers(store, map),
     partials: content?.partials() ?? [],
-    leftovers: [...imageLeftovers(store), ...boxes.flatMap(({ leftovers }) => leftovers), ...templateLeftovers(store)],
+    leftovers: [
+      ...imageLeftovers(store),
+      ...boxes.flatMap(({ leftovers }) => leftovers),
+      ...templateLeftovers(store),
+      ...cacheLeftovers(store),
+    ],
     boxes: boxes.flatMap(({ parts }) => parts),
     templates: storedTemplates(store),
+    cache: storedCache(store, map),
     mounted: mountedTrees(),
   };
 }

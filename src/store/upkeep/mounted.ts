@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** A layer, or a part of a box, in the options of an overlay mount (also of one whose paths are relative). */
-const pattern = /((?:sha512-[0-9a-f]{128}|[0-9a-f]{64})\/fs|(?:vm|container)-[0-9a-f]{16}\/rootfs)/g;
+/** A layer of an image or of the provision cache, or a part of a box, in the options of an overlay mount (also of one whose paths are relative). */
+const pattern =
+  /((?:sha512-[0-9a-f]{128}|[0-9a-f]{64}(?:\.\d+\.[0-9a-f]{8})?)\/fs|(?:vm|container)-[0-9a-f]{16}\/rootfs)/g;
 
 /** The part of a box that a virtual machine's disk rests on. */
 const diskPattern = /(vm-[0-9a-f]{16})\/disk\.raw$/;

@@ -3,6 +3,7 @@ import { TsvError } from '../../model/errors.ts';
 import type { Digest } from '../../model/image.ts';
 import type { PartialDownload, StoredBlob } from '../content/store.ts';
 import type { NamedImage } from '../image/names.ts';
+import { type StoredCacheLayer, unusedCache } from './cache.ts';
 import type { Inventory, Leftover, Parts, StoredBoxPart, StoredLayer, StoredTemplate } from './inventory.ts';
 import { type MachineUse, type Uses, useText } from './uses.ts';
 
@@ -15,10 +16,11 @@ export interface Removal {
   readonly leftovers: readonly Leftover[];
   readonly boxes: readonly StoredBoxPart[];
   readonly templates: readonly StoredTemplate[];
+  readonly cache: readonly StoredCacheLayer[];
 }
 
-export const removalBytes = ({ blobs, layers, partials, boxes, templates }: Removal): number =>
-  [blobs, layers, partials, boxes, templates].flat().reduce((sum, { bytes }) => sum + bytes, 0);
+export const removalBytes = ({ blobs, layers, partials, boxes, templates, cache }: Removal): number =>
+  [blobs, layers, partials, boxes, templates, cache].flat().reduce((sum, { bytes }) => sum + bytes, 0);
 
 export const isNothing = (removal: Removal): boolean => Object.values(removal).every(({ length }) => length === 0);
 
@@ -71,6 +73,7 @@ export function planRemoval(
           now - usedAt > templateDays * 86_400_000 ||
           !inventory.boxes.some(({ digest }) => digest === boxDigest)),
     ),
+    cache: unusedCache(inventory.cache, uses, mounted, all),
   };
 }
 
@@ -102,6 +105,7 @@ export function planImageRemoval(
     leftovers: [],
     boxes: [],
     templates: [],
+    cache: [],
   };
 }
 

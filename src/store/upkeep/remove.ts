@@ -1,8 +1,9 @@
 import { closeSync, constants, existsSync, openSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { TsvError } from '../../model/errors.ts';
 import { tryLockExclusive } from '../../sys/flock.ts';
 import type { UserMap } from '../../sys/userns.ts';
+import { layerName, makingNames, unfinishedKey } from '../cache/layout.ts';
 import { ContentStore } from '../content/store.ts';
 import { changeNames } from '../image/change-names.ts';
 import { imageFiles, imagesFolder } from '../image/layout.ts';
@@ -61,9 +62,26 @@ export async function remove(
       }),
     );
   }
+  for (const { path, name } of removal.cache) {
+    const { key = '' } = layerName(name) ?? {};
+    await attempt(path, async () => {
+      // As above. Nobody makes one now: the store is ours.
+      const doomed = join(path, '..', `${makingNames(key).unfinished}gone`);
+      await removeTree(doomed, map);
+      if (existsSync(path)) renameSync(path, doomed);
+      await removeTree(doomed, map);
+    });
+  }
   for (const { path, lock } of removal.leftovers) {
     const own = lock === join(images, imageFiles.lock); // that one we hold
-    await attempt(path, () => (own ? removeTree(path, map) : locked(lock, () => removeTree(path, map))));
+    await attempt(path, async () => {
+      if (own) await removeTree(path, map);
+      else
+        await locked(lock, async () => {
+          await removeTree(path, map);
+          if (unfinishedKey(basename(path)) !== undefined) rmSync(lock, { force: true });
+        });
+    });
   }
   for (const { path, lock } of removal.templates)
     await attempt(path, () => locked(lock, async () => rmSync(path, { recursive: true, force: true })));

@@ -10,6 +10,8 @@ export interface MachineUse {
   readonly digest: string;
   /** Of a VM that started warm: the folder of the template over whose disk its own lies. */
   readonly template?: string;
+  /** Names of the layers of the provision cache beneath it. Absent: none. */
+  readonly layers?: readonly string[];
 }
 
 /** All that the projects of this user want from the store. */

@@ -8,6 +8,7 @@ import type { NamedImage } from '../image/names.ts';
 import { familiarText } from '../image/names.ts';
 import { readImage } from '../image/read.ts';
 import { disown, listTemplates, whyUnusable } from '../template/template.ts';
+import { type StoredCacheLayer, storedCache } from './cache.ts';
 import { takeInventory } from './inventory.ts';
 
 export interface Problem {
@@ -21,13 +22,16 @@ export interface Verification {
   readonly blobs: number;
   readonly bytes: number;
   readonly layers: number;
+  /** Of the provision cache. */
+  readonly provisionLayers: number;
   readonly images: number;
   readonly problems: readonly Problem[];
 }
 
 /**
  * Hashes every blob, and looks whether every name leads to a whole image and every unpacked layer is complete. A blob with
- * other bytes than its digest says is removed: nothing can use it, and a pull brings it back only when it is gone.
+ * other bytes than its digest says is removed: nothing can use it, and a pull brings it back only when it is gone. Of layers of
+ * the provision cache it is seen whether they are there.
  */
 export async function verifyStore(
   store: string,
@@ -36,7 +40,9 @@ export async function verifyStore(
 ): Promise<Verification> {
   const templates = await templateProblems(store, options.progress);
   const images = imagesFolder(store);
-  if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, problems: templates };
+  const cache = storedCache(store, map);
+  const provisioned = { provisionLayers: cache.length, problems: [...templates, ...cacheProblems(cache)] };
+  if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, ...provisioned };
   const content = ContentStore.open(images);
   const total = content.list().reduce((sum, blob) => sum + blob.bytes, 0);
   const damaged = new Set<Digest>();
@@ -60,8 +66,8 @@ export async function verifyStore(
     bytes,
     layers: inventory.layers.length,
     images: inventory.names.length,
+    provisionLayers: provisioned.provisionLayers,
     problems: [
-      ...templates,
       ...problems,
       ...[...damaged]
         .filter((digest) => !explained.has(digest))
@@ -69,6 +75,7 @@ export async function verifyStore(
       ...inventory.layers
         .filter(({ complete }) => !complete)
         .map(({ path }) => ({ text: `${path}: the unpacked layer is not complete`, mend: 'tsv store gc' })),
+      ...provisioned.problems,
     ],
   };
 }
@@ -84,6 +91,16 @@ async function templateProblems(store: string, progress: (text: string) => void)
     problems.push({ text: `${dir}: the template is not used any more: ${why}`, mend: `tsv box warm ${box}` });
   }
   return problems;
+}
+
+/** No digest says what is to be in such a layer: only what is missing can be seen. */
+function cacheProblems(cache: readonly StoredCacheLayer[]): Problem[] {
+  const names = new Set(cache.map(({ name }) => name));
+  return cache.flatMap(({ path, complete, lower }) => {
+    const lacks = lower.find((name) => !names.has(name));
+    const wrong = complete ? (lacks === undefined ? undefined : `rests on ${lacks}, which is gone`) : 'is not complete';
+    return wrong === undefined ? [] : [{ text: `${path}: the provision layer ${wrong}`, mend: 'tsv store gc' }];
+  });
 }
 
 function nameProblems(

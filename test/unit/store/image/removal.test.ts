@@ -37,6 +37,7 @@ const inventory = (names: readonly NamedImage[], more: Partial<Inventory> = {}):
   leftovers: [],
   boxes: [box],
   templates: [],
+  cache: [],
   mounted: new Set(),
   ...more,
 });

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
-import type { MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
+import type { Load, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
 import { asUuid, type Identity, readIdentity } from '../../src/ssh/identity.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
@@ -19,6 +19,7 @@ import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
+import { loadMemory, type Shape } from './snapshot.ts';
 import { errorText } from './text.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
@@ -37,6 +38,8 @@ export interface LifecycleOptions {
   readonly accel: AccelChooser;
   readonly nic: (machine: string, index: number) => NicBackend;
 }
+
+export type Lifecycle = ReturnType<typeof createLifecycle>;
 
 type StopOptions = Parameters<Provider['stop']>[1];
 
@@ -68,7 +71,12 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     return attaching;
   };
 
-  const launch = async (context: MachineContext, boxDisk: BoxDisk, accelName: 'kvm' | 'tcg'): Promise<ProcessRef> => {
+  const launch = async (
+    context: MachineContext,
+    boxDisk: BoxDisk,
+    accelName: 'kvm' | 'tcg',
+    shape: Shape | undefined,
+  ): Promise<ProcessRef> => {
     const files = machineFiles(context);
     const identity = readIdentity(files.identity);
     checkBoxDisk(boxDisk);
@@ -86,6 +94,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
     );
     const argv = qemuArguments({
       ...machineSpec(context, files, identity),
+      ...(shape === undefined ? {} : shapeSpec(shape)),
       accel: accelName,
       nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
       smbiosStrings,
@@ -146,22 +155,26 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       signal: AbortSignal,
       notice: (text: string) => void,
       record: (process: ProcessRef) => Promise<void>,
+      load?: Load,
     ): Promise<StartResult> {
+      const shape = load?.provider as Shape | undefined;
       const files = machineFiles(context);
       const { machine } = context;
       const running = find(context, files);
-      const chosen = running === undefined ? await accel.choose(machine.accel, context.box.kernel) : undefined;
+      const chosen =
+        running === undefined ? await accel.choose(shape?.accel ?? machine.accel, context.box.kernel) : undefined;
       if (signal.aborted) throw cancelled(machine.name);
-      if (chosen?.accel === 'tcg' && machine.accel === 'auto') {
+      if (chosen?.accel === 'tcg' && machine.accel === 'auto' && load === undefined) {
         notice(`${machine.name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
       }
       let process = running;
       try {
-        process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg');
+        process ??= await launch(context, boxDisk, chosen?.accel ?? 'tcg', shape);
         await record(process);
         const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
         const most = await mostOf(qmp);
-        if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
+        if (load !== undefined && shape !== undefined) await loadMemory(qmp, load.tag, shape);
+        else if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
         return { process, accel: chosen ?? (await reportedAccel(qmp)), ...(most === undefined ? {} : { most }) };
       } catch (error) {
         if (running === undefined && process !== undefined) await killAndWait(process);
@@ -235,6 +248,13 @@ async function powerOff({ qmp, exited }: Attachment, state: string, timeoutMs: n
     if (await within(exited, Math.min(left, powerButtonEveryMs))) return true;
   }
 }
+
+const shapeSpec = ({ machineType, bootCpus, mostCpus, memoryBytes }: Shape) => ({
+  machineType,
+  cpus: bootCpus,
+  mostCpus,
+  memoryBytes,
+});
 
 function machineSpec(context: MachineContext, files: MachineFiles, identity: Identity) {
   const { machine, box } = context;

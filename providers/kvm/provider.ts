@@ -16,6 +16,7 @@ import { ensureDataDisks, ensureOverlay } from './disk.ts';
 import { machineFiles } from './files.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
+import { createSnapshots } from './snapshot.ts';
 import { tapName } from './tap.ts';
 
 export interface KvmOptions {
@@ -84,8 +85,10 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       } satisfies KvmMemory;
     },
 
-    async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
-      return lifecycle.start(context, boxDisk(context), signal, notice, record);
+    snapshots: createSnapshots(lifecycle, accel),
+
+    async start(context, signal, notice, record = async () => {}, load): Promise<StartResult> {
+      return lifecycle.start(context, boxDisk(context), signal, notice, record, load);
     },
 
     async adjust(context, wanted, signal, notice) {

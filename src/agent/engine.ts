@@ -20,6 +20,7 @@ import { ProjectNetworks } from './networks.ts';
 import { Readiness, type ReadinessOptions } from './readiness.ts';
 import { Records } from './records.ts';
 import { finishRenames } from './rename.ts';
+import { ProjectSnapshots } from './snapshots.ts';
 import { Supervisor } from './supervisor.ts';
 import { ProjectVolumes } from './volumes.ts';
 
@@ -42,6 +43,7 @@ export class Engine {
   private readonly supervisor: Supervisor;
   private readonly readiness: Readiness;
   private readonly lives: Lives;
+  private readonly snapshots: ProjectSnapshots;
   private readonly networks: ProjectNetworks;
   private readonly volumes: ProjectVolumes;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
@@ -79,6 +81,7 @@ export class Engine {
     this.readiness = readiness;
     const dial: EngineOptions['dial'] = (host, port) => options.dial(host, port);
     this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, happened, dial });
+    this.snapshots = new ProjectSnapshots({ records, lives: this.lives, readiness, supervisor, happened });
   }
 
   /** Whether a machine that has ended is to be started again. */
@@ -135,6 +138,12 @@ export class Engine {
         return this.lives.pause(action.machine);
       case 'machine.unpause':
         return this.lives.unpause(action.machine);
+      case 'snapshot.save':
+        return this.snapshots.save(action, context);
+      case 'snapshot.restore':
+        return this.snapshots.restore(action, context);
+      case 'snapshot.delete':
+        return this.snapshots.delete(action.snapshot);
       case 'machine.rename':
         return this.lives.rename(action.machine, wantedMachine(action.to, context));
       case 'machine.destroy':
@@ -230,6 +239,7 @@ export class Engine {
     for (const { spec } of Object.values(this.records.state.machines))
       if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.records.state.machines)) {
+      await this.snapshots.adopt(name).catch((error: unknown) => tell(name, error));
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.records.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
       try {

@@ -4,10 +4,13 @@ import type { Emit } from '../model/events.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine } from '../model/project.ts';
+import type { Load } from '../model/provider.ts';
 import type { MachineState, ProcessRef } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
+import { halfRestored } from '../plan/snapshots.ts';
 import { diskImage } from '../state/paths.ts';
+import { forgetMachine } from '../state/snapshots.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
@@ -71,15 +74,21 @@ export class Lives {
     });
   }
 
-  /** @param change to the record, with what the start itself changes of it */
+  /**
+   * @param change to the record, with what the start itself changes of it
+   * @param load what it goes on with: it then stands still
+   */
   async launch(
     name: string,
     context: ActionContext,
     change: (record: MachineState) => MachineState = (record) => record,
+    load?: Load,
   ): Promise<void> {
     const { store } = this.records;
     const { sandbox } = this.options;
-    const machine = machineOf(context.project, name) ?? this.records.of(name).spec;
+    const { spec, restoring } = this.records.of(name);
+    if (restoring !== undefined && load === undefined) throw halfRestored(name, restoring);
+    const machine = machineOf(context.project, name) ?? spec;
     await store.update((state) => {
       const record = change(recordOf(state, name));
       return {
@@ -109,7 +118,7 @@ export class Lives {
     };
     const started = await this.records
       .provider(record)
-      .start(this.records.context(name), context.signal, notice, known);
+      .start(this.records.context(name), context.signal, notice, known, load);
     await this.records.update(name, (current) => ({
       ...current,
       process: started.process,
@@ -176,10 +185,8 @@ export class Lives {
     return this.supervisor.inTurn(name, () => this.end(name, how));
   }
 
-  private async end(
-    name: string,
-    { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>,
-  ): Promise<void> {
+  /** In its turn. */
+  async end(name: string, { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>): Promise<void> {
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
@@ -267,6 +274,11 @@ export class Lives {
     if (keep === undefined) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
+    const gone = await forgetMachine(this.records.state.projectDir, name);
+    if (gone.length > 0) {
+      const text = `${gone.length === 1 ? 'its snapshot' : `its ${gone.length} snapshots`} went with it: ${gone.join(', ')}`;
+      emit({ type: 'notice', machine: name, text });
+    }
     this.options.happened(name, { type: 'destroyed' });
     this.supervisor.tell(name);
     if (!keepDisks)
@@ -285,6 +297,7 @@ const disksLeft = ({ disks }: Machine, machineDir: string): string[] =>
 
 /** What a stop that was asked for leaves of a machine's record. */
 function asStopped(record: MachineState): MachineState {
-  const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...kept } = record;
+  const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...rest } = record;
+  const { saving: _7, behind: _8, ...kept } = rest;
   return { ...kept, ready: false };
 }

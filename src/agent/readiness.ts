@@ -8,6 +8,7 @@ import type { Ending, MachineState } from '../model/state.ts';
 import { withLive } from '../plan/changes.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself, machineOf, wantedMachine } from './action-context.ts';
+import { setGuestClock } from './guest-clock.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import { requireUsable, Transports, without } from './machines.ts';
@@ -87,7 +88,13 @@ export class Readiness {
     await this.options.ensureForwards(name);
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
-    else await this.connect(name, context.signal);
+    else {
+      const transport = await this.connect(name, context.signal);
+      if (this.records.of(name).behind === true) {
+        await setGuestClock(name, transport);
+        await this.records.update(name, ({ behind: _, ...record }) => record);
+      }
+    }
     if (!this.records.of(name).ready) {
       await this.records.update(name, (record) => ({ ...record, ready: true }));
       this.options.happened(name, { type: 'ready' });

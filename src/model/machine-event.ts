@@ -10,6 +10,7 @@ export interface MachineEvent {
 
 export type MachineHappening =
   | { readonly type: 'created' | 'started' | 'ready' | 'stopped' | 'destroyed' | 'paused' | 'unpaused' }
+  | { readonly type: 'saved' | 'restored'; readonly snapshot: string }
   /** It is the machine that was called so. */
   | { readonly type: 'renamed'; readonly from: string }
   | { readonly type: 'provisioned'; readonly step: string }

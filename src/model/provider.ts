@@ -1,6 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
+import type { SavedMachine, SavedPart } from './snapshot.ts';
 import type { Ending, MachineAddress, Observed, ProcessRef, RunLimits } from './state.ts';
 
 /** Everything a provider needs to know about one machine. */
@@ -90,6 +91,8 @@ export interface Provider {
     signal: AbortSignal,
     notice: (text: string) => void,
     record?: (process: ProcessRef) => Promise<void>,
+    /** It goes on with a memory that was saved, and on the disks of then; its CPUs stand still until `pause` lets them go on. */
+    load?: Load,
   ): Promise<StartResult>;
   /**
    * How a machine that was not asked to end has ended; called once its process is gone. Tidies up what its end leaves, so
@@ -126,8 +129,28 @@ export interface Provider {
     context: MachineContext,
     options?: { readonly keepVolumes?: boolean; readonly keepDisks?: boolean },
   ): Promise<void>;
+  readonly snapshots: Snapshots;
   /** A way in. Throws TSV_WAIT with the unmet requirement when it cannot be reached in time. */
   connect(context: MachineContext, signal: AbortSignal): Promise<Transport>;
+}
+
+export type Load = Pick<SavedMachine, 'tag' | 'provider'>;
+
+/** What is kept of a machine under a tag, beside what it is now. */
+export interface Snapshots {
+  /**
+   * Keeps what the machine is. It stands still, by `pause`, or does not run. What a failure leaves goes by `delete`.
+   * @throws TSV_SNAPSHOT
+   */
+  save(context: MachineContext, tag: string, signal: AbortSignal): Promise<SavedPart>;
+  /** Why the machine cannot become what was saved, here and now; undefined: it can. Changes nothing. */
+  problem(context: MachineContext, saved: SavedMachine): Promise<string | undefined>;
+  /** Disks and files become what was saved. The machine does not run. A part that was done already is done again. */
+  restore(context: MachineContext, tag: string): Promise<void>;
+  /** All that is kept, whole or not. */
+  tags(context: MachineContext): Promise<readonly string[]>;
+  /** Already gone: success. */
+  delete(context: MachineContext, tag: string): Promise<void>;
 }
 
 export interface ExecRequest {

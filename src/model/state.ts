@@ -1,4 +1,5 @@
 import type { Machine, Network } from './project.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** A process that stays recognisable: the pid alone may be somebody else's after a while. */
 export interface ProcessRef {
@@ -87,6 +88,12 @@ export interface MachineState {
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
   readonly steps: Readonly<Record<string, { readonly fingerprint: string; readonly doneAt: string }>>;
+  /** It stands still while it is saved under this tag. */
+  readonly saving?: string;
+  /** The snapshot that it is being set back to: half of it may be there. */
+  readonly restoring?: string;
+  /** The clock in it is that of a snapshot, until it can be set. */
+  readonly behind?: true;
   /** A rename has begun: its folder may still have this name; see agent/rename.ts. */
   readonly movingFrom?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
@@ -148,4 +155,6 @@ export interface Observation {
   readonly sandboxAlive: boolean;
   /** DNS and the way out run. Meaningless when the sandbox is not alive. */
   readonly servicesAlive: boolean;
+  /** Absent: none. Read when they are asked for. @throws TSV_STATE_CORRUPT, TSV_STATE_UNSAFE */
+  readonly snapshots?: readonly Snapshot[];
 }

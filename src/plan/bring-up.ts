@@ -7,6 +7,7 @@ import { PlanBuilder } from './builder.ts';
 import { claimsOf, type Fate, fateOf, isStarted, whyNetworkChanged } from './changes.ts';
 import { refuseSmallerDisks } from './disks.ts';
 import { followUp } from './follow-up.ts';
+import { refuseLoss } from './loss.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { addStops, mayRun } from './take-down.ts';
 import { inDependencyOrder, resolveTargets, withDependencies } from './targets.ts';
@@ -104,6 +105,12 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
   };
   refuseChangeUnderOthers(situation);
   refuseSmallerDisks(machines, records);
+  const anew = machines.filter(({ name }) => situation.fates.get(name)?.do === 'recreate');
+  if (anew.length > 0)
+    refuseLoss(
+      anew.map(({ name }) => name),
+      observation,
+    );
   return situation;
 }
 
@@ -198,7 +205,7 @@ function addNetworks(plan: PlanBuilder, situation: Situation, gone: Gone): Reado
   return ids;
 }
 
-function whySandbox({ state, sandboxAlive, servicesAlive }: Observation): string | undefined {
+export function whySandbox({ state, sandboxAlive, servicesAlive }: Observation): string | undefined {
   if (state?.sandbox === undefined) return 'new';
   if (!sandboxAlive) return 'ended unexpectedly';
   if (state?.sandbox?.dnsmasq === undefined) return servicesAlive ? undefined : 'new';

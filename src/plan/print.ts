@@ -48,6 +48,11 @@ export function printAction(action: Action): string {
     case 'machine.pause':
     case 'machine.unpause':
       return `${action.do} ${action.machine}`;
+    case 'snapshot.save':
+    case 'snapshot.restore':
+      return `${action.do} ${action.snapshot} ${action.machines.join(' ')}`;
+    case 'snapshot.delete':
+      return `${action.do} ${action.snapshot}`;
     case 'machine.rename':
       return `${action.do} ${action.machine} to ${action.to}`;
     case 'machine.destroy':
@@ -107,6 +112,12 @@ export function describeAction(action: Action): string {
       return `pause ${action.machine}`;
     case 'machine.unpause':
       return `unpause ${action.machine}`;
+    case 'snapshot.save':
+      return `save ${action.machines.join(', ')} as ${action.snapshot}`;
+    case 'snapshot.restore':
+      return `set ${action.machines.join(', ')} back to ${action.snapshot}`;
+    case 'snapshot.delete':
+      return `delete snapshot ${action.snapshot}`;
     case 'machine.rename':
       return `rename ${action.machine} to ${action.to}`;
     case 'machine.destroy':

@@ -8,11 +8,13 @@ import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { planRename } from './rename.ts';
 import { planRestart } from './restart.ts';
+import { planSnapshot, type SnapshotRequest } from './snapshots.ts';
 import { takeDown } from './take-down.ts';
 import { removeVolumes } from './volumes.ts';
 
 /** A command with what is wanted and what is there. `targets`: machine or group names; absent or empty: all. */
 export type ReconcileRequest =
+  | SnapshotRequest
   | {
       readonly command: 'up' | 'reload';
       readonly wanted: Project;
@@ -88,6 +90,10 @@ export function reconcile(request: ReconcileRequest): Plan {
     case 'pause':
     case 'unpause':
       return planPause(request.command, request.observation, targets);
+    case 'snapshot save':
+    case 'snapshot restore':
+    case 'snapshot delete':
+      return planSnapshot(request);
     case 'volume rm':
       return removeVolumes(request.observation, targets);
     case 'rename':

@@ -113,6 +113,9 @@ export function planCounts(plan: Plan): string {
       `${count(number('volume.leave') + number('volume.keep'), 'volume')} to keep`,
     ),
     ...counted('volume.remove', 'volume', 'remove'),
+    ...counted('snapshot.save', 'snapshot', 'save'),
+    ...counted('snapshot.restore', 'snapshot', 'restore'),
+    ...counted('snapshot.delete', 'snapshot', 'delete'),
     ...counted('box.ensure', 'box', 'prepare'),
     ...counted('image.ensure', 'image', 'get'),
   ];

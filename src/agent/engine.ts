@@ -22,6 +22,7 @@ import { Records } from './records.ts';
 import { finishRenames } from './rename.ts';
 import { ProjectSnapshots } from './snapshots.ts';
 import { Supervisor } from './supervisor.ts';
+import { Suspension } from './suspend.ts';
 import { ProjectVolumes } from './volumes.ts';
 
 export interface EngineOptions {
@@ -44,6 +45,7 @@ export class Engine {
   private readonly readiness: Readiness;
   private readonly lives: Lives;
   private readonly snapshots: ProjectSnapshots;
+  private readonly suspension: Suspension;
   private readonly networks: ProjectNetworks;
   private readonly volumes: ProjectVolumes;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
@@ -81,7 +83,9 @@ export class Engine {
     this.readiness = readiness;
     const dial: EngineOptions['dial'] = (host, port) => options.dial(host, port);
     this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, happened, dial });
-    this.snapshots = new ProjectSnapshots({ records, lives: this.lives, readiness, supervisor, happened });
+    const parts = { records, lives: this.lives, readiness, supervisor, happened };
+    this.snapshots = new ProjectSnapshots(parts);
+    this.suspension = new Suspension(parts);
   }
 
   /** Whether a machine that has ended is to be started again. */
@@ -138,6 +142,10 @@ export class Engine {
         return this.lives.pause(action.machine);
       case 'machine.unpause':
         return this.lives.unpause(action.machine);
+      case 'machine.suspend':
+        return this.suspension.suspend(action.machine, context);
+      case 'machine.resume':
+        return this.suspension.resume(action.machine, context);
       case 'snapshot.save':
         return this.snapshots.save(action, context);
       case 'snapshot.restore':
@@ -239,7 +247,7 @@ export class Engine {
     for (const { spec } of Object.values(this.records.state.machines))
       if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.records.state.machines)) {
-      await this.snapshots.adopt(name).catch((error: unknown) => tell(name, error));
+      await this.lives.adopt(name).catch((error: unknown) => tell(name, error));
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.records.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
       try {

@@ -5,7 +5,7 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine } from '../model/project.ts';
 import type { Load } from '../model/provider.ts';
-import type { MachineState, ProcessRef } from '../model/state.ts';
+import type { MachineState, ProcessRef, Suspended } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { halfRestored } from '../plan/snapshots.ts';
@@ -14,7 +14,15 @@ import { forgetMachine } from '../state/snapshots.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
-import { chooseAddresses, namedMachines, newRecord, recordOf, requireRunning, without } from './machines.ts';
+import {
+  chooseAddresses,
+  namedMachines,
+  newRecord,
+  recordOf,
+  requireRunning,
+  suspendTag,
+  without,
+} from './machines.ts';
 import type { ProjectNetworks } from './networks.ts';
 import type { Readiness } from './readiness.ts';
 import type { Records } from './records.ts';
@@ -90,7 +98,8 @@ export class Lives {
     if (restoring !== undefined && load === undefined) throw halfRestored(name, restoring);
     const machine = machineOf(context.project, name) ?? spec;
     await store.update((state) => {
-      const record = change(recordOf(state, name));
+      const { suspended, ...rest } = change(recordOf(state, name));
+      const record = load === undefined || suspended === undefined ? rest : { ...rest, suspended };
       return {
         ...state,
         machines: {
@@ -180,13 +189,25 @@ export class Lives {
     );
   }
 
-  stop(name: string, how: Pick<ActionContext, 'force' | 'stopTimeoutMs'>): Promise<void> {
+  stop(name: string, how: Parameters<Lives['end']>[1]): Promise<void> {
     this.supervisor.forget(name);
     return this.supervisor.inTurn(name, () => this.end(name, how));
   }
 
   /** In its turn. */
-  async end(name: string, { force, stopTimeoutMs }: Pick<ActionContext, 'force' | 'stopTimeoutMs'>): Promise<void> {
+  async end(
+    name: string,
+    {
+      force,
+      stopTimeoutMs,
+      emit,
+      suspended,
+    }: Pick<ActionContext, 'force' | 'stopTimeoutMs'> & {
+      readonly emit?: Emit;
+      /** It is to go on with this; else what it was suspended with is thrown away. */
+      readonly suspended?: Suspended;
+    },
+  ): Promise<void> {
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
@@ -195,9 +216,44 @@ export class Lives {
       ...(stopTimeoutMs === undefined ? {} : { timeoutMs: stopTimeoutMs }),
     });
     await this.removeTaps(record);
+    if (suspended !== undefined) {
+      await this.records.update(name, (current) => ({ ...asStopped(current), suspended }));
+      this.supervisor.tell(name);
+      return;
+    }
+    if (record.suspended?.memory === true) {
+      await this.records.provider(record).snapshots.delete(this.records.context(name), suspendTag);
+      emit?.({ type: 'notice', machine: name, text: `its memory of ${record.suspended.at} is thrown away` });
+    }
     await this.records.update(name, asStopped);
     this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
+  }
+
+  /** What stood still to be saved, or has got its memory back, goes on. One that has ended meanwhile does not. In its turn. */
+  async goOn(name: string): Promise<void> {
+    const record = this.records.of(name);
+    const alive = isAlive(record.process);
+    if (alive) await this.records.provider(record).pause(this.records.context(name), false);
+    await this.records.update(name, ({ saving: _, suspended, ...current }) =>
+      alive || suspended === undefined ? current : { ...current, suspended },
+    );
+    this.readiness.watchHealth(name);
+  }
+
+  /** What an agent that was killed has left of a machine between running and not. Before anything else is done to it. */
+  adopt(name: string): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      const { saving, suspended, restoring, process } = this.records.of(name);
+      if (!isAlive(process)) {
+        if (suspended !== undefined && process !== undefined)
+          await this.records.update(name, (current) => ({ ...asStopped(current), suspended }));
+        else if (saving !== undefined) await this.records.update(name, ({ saving: _, ...current }) => current);
+      } else if (saving !== undefined) await this.goOn(name);
+      else if (suspended !== undefined) await this.end(name, { force: true, suspended });
+      // Its memory is half of then, half of nothing.
+      else if (restoring !== undefined) await this.end(name, { force: true });
+    });
   }
 
   /** Written down first: what is paused unknown to the state would stay so. */
@@ -298,6 +354,6 @@ const disksLeft = ({ disks }: Machine, machineDir: string): string[] =>
 /** What a stop that was asked for leaves of a machine's record. */
 function asStopped(record: MachineState): MachineState {
   const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...rest } = record;
-  const { saving: _7, behind: _8, ...kept } = rest;
+  const { saving: _7, behind: _8, suspended: _9, ...kept } = rest;
   return { ...kept, ready: false };
 }

@@ -62,7 +62,7 @@ export type ProjectCommand =
     }
   | (SnapshotCommand & { readonly project?: undefined })
   | {
-      readonly command: 'pause' | 'unpause';
+      readonly command: 'pause' | 'unpause' | 'suspend' | 'resume';
       readonly project?: undefined;
       readonly targets: readonly string[];
     }

@@ -247,6 +247,8 @@ function reconcileRequest(command: ProjectCommand | OneOffWork) {
     case 'restart':
     case 'pause':
     case 'unpause':
+    case 'suspend':
+    case 'resume':
     case 'volume rm':
       return { command: command.command, targets: command.targets } as const;
     case 'snapshot save':

@@ -8,6 +8,7 @@ import { readSnapshots, removeSnapshot, writeSnapshot } from '../state/snapshots
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself } from './action-context.ts';
 import type { Lives } from './lives.ts';
+import { suspendTag } from './machines.ts';
 import type { Readiness } from './readiness.ts';
 import type { Records } from './records.ts';
 import type { Supervisor } from './supervisor.ts';
@@ -99,7 +100,7 @@ export class ProjectSnapshots {
         }),
       );
     } finally {
-      await together(awake, (name) => this.goOn(name));
+      await together(awake, (name) => this.options.lives.goOn(name));
     }
     signal.throwIfAborted();
     requireAll(parts, names);
@@ -117,22 +118,11 @@ export class ProjectSnapshots {
     await provider.pause(context, still);
   }
 
-  /** After a save. One that has ended meanwhile is no failure of it. */
-  private async goOn(name: string): Promise<void> {
-    if (isAlive(this.records.of(name).process)) await this.standStill(name, false);
-    await this.records.update(name, ({ saving: _, ...record }) => record);
-    this.options.readiness.watchHealth(name);
-  }
-
-  /** What an agent that was killed has left standing still goes on. */
-  async adopt(name: string): Promise<void> {
-    if (this.records.find(name)?.saving !== undefined) await this.goOn(name);
-  }
-
   /** Removes what no snapshot has. */
   private async tidy(name: string): Promise<void> {
-    const { provider, context } = this.keeperOf(name);
+    const { provider, context, record } = this.keeperOf(name);
     const known = new Set(readSnapshots(this.projectDir).map(({ machines }) => machines[name]?.tag));
+    if (record.suspended?.memory === true) known.add(suspendTag);
     for (const tag of await provider.snapshots.tags(context))
       if (tag.startsWith('tsv-') && !known.has(tag)) await provider.snapshots.delete(context, tag);
   }
@@ -189,7 +179,7 @@ export class ProjectSnapshots {
     const { lives, supervisor } = this.options;
     const { provider, record } = this.keeperOf(name);
     supervisor.forget(name);
-    if (record.process !== undefined) await lives.end(name, { force: true });
+    if (record.process !== undefined || record.suspended !== undefined) await lives.end(name, { force: true });
     const { spec, addresses, steps, tag } = saved;
     await this.records.update(name, (record) => ({ ...record, spec, addresses, steps, restoring: snapshot }));
     if (saved.memory) {
@@ -197,14 +187,16 @@ export class ProjectSnapshots {
       const goingOn = { ...byItself(new AbortController().signal), emit: context.emit };
       await lives.launch(name, goingOn, ({ restarts: _, ...record }) => ({ ...record, behind: true }), saved);
       supervisor.watch(name);
+      // It stands still until all of them are there.
+      await this.records.update(name, (record) => ({ ...record, saving: tag }));
     } else await provider.snapshots.restore(this.records.context(name), tag);
     await this.records.update(name, ({ restoring: _, ...record }) => record);
   }
 
   private async letGo(name: string, { memory, was }: SavedMachine): Promise<void> {
     if (!memory) return;
-    if (was === 'paused') await this.records.update(name, (record) => ({ ...record, paused: true }));
-    else await this.standStill(name, false);
+    if (was === 'paused') await this.records.update(name, ({ saving: _, ...record }) => ({ ...record, paused: true }));
+    else await this.options.lives.goOn(name);
   }
 }
 

@@ -27,6 +27,8 @@ export type Action =
   | { readonly do: 'machine.completed'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
   | { readonly do: 'machine.pause' | 'machine.unpause'; readonly machine: string }
+  /** To disk and back; a container is halted. */
+  | { readonly do: 'machine.suspend' | 'machine.resume'; readonly machine: string }
   /** All of them at one moment. */
   | SnapshotSave
   | SnapshotRestore

@@ -144,7 +144,10 @@ export interface Snapshots {
    */
   save(context: MachineContext, tag: string, signal: AbortSignal): Promise<SavedPart>;
   /** Why the machine cannot become what was saved, here and now; undefined: it can. Changes nothing. */
-  problem(context: MachineContext, saved: SavedMachine): Promise<string | undefined>;
+  problem(
+    context: MachineContext,
+    saved: Pick<SavedMachine, 'tag' | 'memory' | 'provider'>,
+  ): Promise<string | undefined>;
   /** Disks and files become what was saved. The machine does not run. A part that was done already is done again. */
   restore(context: MachineContext, tag: string): Promise<void>;
   /** All that is kept, whole or not. */

@@ -88,6 +88,8 @@ export interface MachineState {
   readonly accel?: { readonly accel: 'kvm' | 'tcg'; readonly reason: string };
   /** Steps that succeeded, by step name. */
   readonly steps: Readonly<Record<string, { readonly fingerprint: string; readonly doneAt: string }>>;
+  /** By `suspend`, which ended it: what it goes on with. */
+  readonly suspended?: Suspended;
   /** It stands still while it is saved under this tag. */
   readonly saving?: string;
   /** The snapshot that it is being set back to: half of it may be there. */
@@ -97,6 +99,15 @@ export interface MachineState {
   /** A rename has begun: its folder may still have this name; see agent/rename.ts. */
   readonly movingFrom?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
+  readonly provider: Readonly<Record<string, unknown>>;
+}
+
+export interface Suspended {
+  /** ISO 8601. */
+  readonly at: string;
+  /** Its memory is on its disk; else it was halted, and is started again. */
+  readonly memory: boolean;
+  /** See {@link SavedPart}. */
   readonly provider: Readonly<Record<string, unknown>>;
 }
 

@@ -258,7 +258,7 @@ function addMachines(
     const start =
       fate.do === 'keep' || fate.do === 'adjust'
         ? undefined
-        : plan.add({ do: 'machine.start', machine: name }, fate.cause, [
+        : plan.add({ do: fate.do === 'resume' ? 'machine.resume' : 'machine.start', machine: name }, fate.cause, [
             created,
             ...ground,
             ...gatesOf(machine, ready),

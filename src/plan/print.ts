@@ -47,6 +47,8 @@ export function printAction(action: Action): string {
     case 'machine.stop':
     case 'machine.pause':
     case 'machine.unpause':
+    case 'machine.suspend':
+    case 'machine.resume':
       return `${action.do} ${action.machine}`;
     case 'snapshot.save':
     case 'snapshot.restore':
@@ -112,6 +114,10 @@ export function describeAction(action: Action): string {
       return `pause ${action.machine}`;
     case 'machine.unpause':
       return `unpause ${action.machine}`;
+    case 'machine.suspend':
+      return `suspend ${action.machine}`;
+    case 'machine.resume':
+      return `resume ${action.machine}`;
     case 'snapshot.save':
       return `save ${action.machines.join(', ')} as ${action.snapshot}`;
     case 'snapshot.restore':

@@ -9,6 +9,7 @@ import type { ProvisionMode } from './provisioning.ts';
 import { planRename } from './rename.ts';
 import { planRestart } from './restart.ts';
 import { planSnapshot, type SnapshotRequest } from './snapshots.ts';
+import { planResume, planSuspend } from './suspend.ts';
 import { takeDown } from './take-down.ts';
 import { removeVolumes } from './volumes.ts';
 
@@ -40,7 +41,7 @@ export type ReconcileRequest =
       readonly target: string;
     }
   | {
-      readonly command: 'restart' | 'pause' | 'unpause';
+      readonly command: 'restart' | 'pause' | 'unpause' | 'suspend' | 'resume';
       readonly observation: Observation;
       readonly targets?: readonly string[];
     }
@@ -94,6 +95,10 @@ export function reconcile(request: ReconcileRequest): Plan {
     case 'snapshot restore':
     case 'snapshot delete':
       return planSnapshot(request);
+    case 'suspend':
+      return planSuspend(request.observation, targets);
+    case 'resume':
+      return planResume(request.observation, targets);
     case 'volume rm':
       return removeVolumes(request.observation, targets);
     case 'rename':

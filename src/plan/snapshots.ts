@@ -90,9 +90,11 @@ function requireName(name: string, machines: readonly { name: string; group: str
 
 /** Why nothing of a machine can be saved now. */
 function whyNotNow(name: string, { state, machines }: Observation): TsvError | undefined {
-  const { restoring } = state?.machines[name] ?? {};
+  const { restoring, suspended } = state?.machines[name] ?? {};
   const observed = machines[name];
   if (restoring !== undefined) return halfRestored(name, restoring);
+  if (suspended?.memory === true)
+    return new TsvError('TSV_SNAPSHOT', `${name} is suspended`, { hint: `tsv resume ${name}, then save it` });
   if (observed?.state !== 'broken') return undefined;
   return new TsvError('TSV_SNAPSHOT', `${name} is broken`, { details: observed.reasons, hint: `tsv up ${name}` });
 }

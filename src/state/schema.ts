@@ -30,6 +30,7 @@ import type {
   RunLimits,
   SandboxState,
   State,
+  Suspended,
   VolumeState,
 } from '../model/state.ts';
 import {
@@ -185,6 +186,7 @@ const machineState = object<MachineState>(
     restarts: wholeFrom(0),
     health,
     paused: bool,
+    suspended: object<Suspended>({ at: text, memory: bool, provider: mapOf(anything) }, {}),
     saving: tag,
     restoring: snapshot,
     behind: yes,

@@ -1,5 +1,12 @@
 import { createInterface } from 'node:readline/promises';
-import { bringUp, pauseMachines, provision, restart as restartMachines, takeDown } from '../../app/run.ts';
+import {
+  bringUp,
+  pauseMachines,
+  provision,
+  restart as restartMachines,
+  suspendMachines,
+  takeDown,
+} from '../../app/run.ts';
 import { projectStatus } from '../../app/status.ts';
 import { listVolumes } from '../../app/volumes.ts';
 import { TsvError } from '../../model/errors.ts';
@@ -94,6 +101,24 @@ const pausing =
 
 export const pause = pausing('pause');
 export const unpause = pausing('unpause');
+
+export const suspend: Handler<ChangeOptions> = async (session, targets, options) => {
+  const { plan } = await withProgress(session, options, (emit, signal) =>
+    suspendMachines({ ...common(session, targets, options), command: 'suspend', emit, signal }),
+  );
+  if (options.json !== true && options.quiet !== true)
+    session.stderr.write(plan.nodes.length === 0 ? 'Nothing runs.\n' : 'Go on with: tsv resume\n');
+  return 0;
+};
+
+export const resume: Handler<ChangeOptions> = async (session, targets, options) => {
+  const { plan } = await withProgress(session, options, (emit, signal) =>
+    suspendMachines({ ...common(session, targets, options), command: 'resume', emit, signal }),
+  );
+  if (plan.nodes.length === 0 && options.json !== true && options.quiet !== true)
+    session.stderr.write('Nothing is suspended.\n');
+  return 0;
+};
 
 export const destroy: Handler<ChangeOptions & { force?: boolean }> = async (session, targets, options) => {
   if (options.force !== true && !(await confirmed(session, targets))) {

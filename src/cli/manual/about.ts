@@ -101,6 +101,20 @@ export const about: Readonly<Record<string, About>> = {
     see: ['up', 'destroy', 'kill'],
     page: 'living',
   },
+  suspend: {
+    text: [
+      'Stops the CPUs of virtual machines, writes their memory and devices into their disks, and ends them, dependents first. With the last machine the agent and the sandbox go, too. What cannot be saved runs on.',
+    ],
+    see: ['resume', 'pause', 'halt', 'snapshot'],
+    page: 'snapshots',
+  },
+  resume: {
+    text: [
+      'Lets suspended virtual machines go on where they were, with their addresses and forwards, and starts the containers that suspend has halted. The Tsfile is not read: what has changed in it is for the next up.',
+    ],
+    see: ['suspend', 'up'],
+    page: 'snapshots',
+  },
   destroy: {
     text: [
       'Stops machines and removes them with their disks and files. Without names the whole project goes: its networks, its processes, its volumes and the folder .ts-vm. Volumes and disks of containers that the Tsfile keeps stay, and it says where; where names are given, all volumes stay. What lies in the store stays. It asks first, unless --force is given.',

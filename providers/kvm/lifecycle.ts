@@ -19,7 +19,7 @@ import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
-import { loadMemory, type Shape } from './snapshot.ts';
+import { loadMemory, type Shape, shapeIn } from './snapshot.ts';
 import { errorText } from './text.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
@@ -157,7 +157,7 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
       record: (process: ProcessRef) => Promise<void>,
       load?: Load,
     ): Promise<StartResult> {
-      const shape = load?.provider as Shape | undefined;
+      const shape = load === undefined ? undefined : shapeIn(load.provider);
       const files = machineFiles(context);
       const { machine } = context;
       const running = find(context, files);

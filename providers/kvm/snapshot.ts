@@ -48,6 +48,31 @@ export async function shapeOf(qmp: Qmp, cpuModel: string): Promise<Shape> {
   };
 }
 
+/** What was kept, checked: it becomes part of a command line, and a project's folder may come from anywhere. @throws TSV_SNAPSHOT */
+export function shapeIn(kept: Readonly<Record<string, unknown>>): Shape {
+  const { machineType, accel, cpuModel, bootCpus, cpus, mostCpus, memoryBytes } = kept;
+  const numbers = [bootCpus, cpus, mostCpus, memoryBytes];
+  if (
+    typeof machineType === 'string' &&
+    /^[A-Za-z0-9._+-]+$/.test(machineType) &&
+    (accel === 'kvm' || accel === 'tcg') &&
+    numbers.every((value) => Number.isSafeInteger(value) && Number(value) > 0)
+  ) {
+    return {
+      machineType,
+      accel,
+      ...(typeof cpuModel === 'string' ? { cpuModel } : {}),
+      bootCpus: Number(bootCpus),
+      cpus: Number(cpus),
+      mostCpus: Number(mostCpus),
+      memoryBytes: Number(memoryBytes),
+    };
+  }
+  throw new TsvError('TSV_SNAPSHOT', 'what was kept of a virtual machine’s shape is not valid', {
+    hint: 'delete the snapshot; tsv halt throws the memory of a suspended machine away',
+  });
+}
+
 /** Fills a QEMU of that shape, whose CPUs have not run yet; they do not run afterwards either. @throws QmpError */
 export async function loadMemory(qmp: Qmp, tag: string, shape: Shape): Promise<void> {
   await plugCpus(qmp, shape.cpus);
@@ -165,7 +190,7 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser): Snap
       if (disks.length === 0 || !disks.some((tags) => tags.some((one) => one.tag === tag)))
         return 'its disk does not have it';
       if (!memory) return undefined;
-      const shape = provider as unknown as Shape;
+      const shape = shapeIn(provider);
       if (shape.accel === 'kvm') {
         const { cpuModel } = accel.facts();
         if (cpuModel !== shape.cpuModel)

@@ -21,6 +21,7 @@ import { Readiness, type ReadinessOptions } from './readiness.ts';
 import { Records } from './records.ts';
 import { finishRenames } from './rename.ts';
 import { ProjectSnapshots } from './snapshots.ts';
+import { adoptHalfDone, type StandStillParts } from './stand-still.ts';
 import { Supervisor } from './supervisor.ts';
 import { Suspension } from './suspend.ts';
 import { ProjectVolumes } from './volumes.ts';
@@ -44,6 +45,7 @@ export class Engine {
   private readonly supervisor: Supervisor;
   private readonly readiness: Readiness;
   private readonly lives: Lives;
+  private readonly parts: StandStillParts;
   private readonly snapshots: ProjectSnapshots;
   private readonly suspension: Suspension;
   private readonly networks: ProjectNetworks;
@@ -83,9 +85,9 @@ export class Engine {
     this.readiness = readiness;
     const dial: EngineOptions['dial'] = (host, port) => options.dial(host, port);
     this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, happened, dial });
-    const parts = { records, lives: this.lives, readiness, supervisor, happened };
-    this.snapshots = new ProjectSnapshots(parts);
-    this.suspension = new Suspension(parts);
+    this.parts = { records, lives: this.lives, readiness, supervisor, happened };
+    this.snapshots = new ProjectSnapshots(this.parts);
+    this.suspension = new Suspension(this.parts);
   }
 
   /** Whether a machine that has ended is to be started again. */
@@ -247,7 +249,7 @@ export class Engine {
     for (const { spec } of Object.values(this.records.state.machines))
       if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.records.state.machines)) {
-      await this.lives.adopt(name).catch((error: unknown) => tell(name, error));
+      await adoptHalfDone(this.parts, name).catch((error: unknown) => tell(name, error));
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.records.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
       try {

@@ -230,32 +230,6 @@ export class Lives {
     this.options.happened(name, { type: 'stopped' });
   }
 
-  /** What stood still to be saved, or has got its memory back, goes on. One that has ended meanwhile does not. In its turn. */
-  async goOn(name: string): Promise<void> {
-    const record = this.records.of(name);
-    const alive = isAlive(record.process);
-    if (alive) await this.records.provider(record).pause(this.records.context(name), false);
-    await this.records.update(name, ({ saving: _, suspended, ...current }) =>
-      alive || suspended === undefined ? current : { ...current, suspended },
-    );
-    this.readiness.watchHealth(name);
-  }
-
-  /** What an agent that was killed has left of a machine between running and not. Before anything else is done to it. */
-  adopt(name: string): Promise<void> {
-    return this.supervisor.inTurn(name, async () => {
-      const { saving, suspended, restoring, process } = this.records.of(name);
-      if (!isAlive(process)) {
-        if (suspended !== undefined && process !== undefined)
-          await this.records.update(name, (current) => ({ ...asStopped(current), suspended }));
-        else if (saving !== undefined) await this.records.update(name, ({ saving: _, ...current }) => current);
-      } else if (saving !== undefined) await this.goOn(name);
-      else if (suspended !== undefined) await this.end(name, { force: true, suspended });
-      // Its memory is half of then, half of nothing.
-      else if (restoring !== undefined) await this.end(name, { force: true });
-    });
-  }
-
   /** Written down first: what is paused unknown to the state would stay so. */
   pause(name: string): Promise<void> {
     return this.supervisor.inTurn(name, async () => {
@@ -352,7 +326,7 @@ const disksLeft = ({ disks }: Machine, machineDir: string): string[] =>
     .map((disk) => `its disk ${disk.name} is kept: ${diskImage(machineDir, disk)}`);
 
 /** What a stop that was asked for leaves of a machine's record. */
-function asStopped(record: MachineState): MachineState {
+export function asStopped(record: MachineState): MachineState {
   const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...rest } = record;
   const { saving: _7, behind: _8, suspended: _9, ...kept } = rest;
   return { ...kept, ready: false };

@@ -1,5 +1,4 @@
 import { TsvError, toTsvError } from '../model/errors.ts';
-import type { MachineHappening } from '../model/machine-event.ts';
 import type { SnapshotRestore, SnapshotSave } from '../model/plan.ts';
 import type { SavedMachine, SavedPart, Snapshot } from '../model/snapshot.ts';
 import type { MachineState } from '../model/state.ts';
@@ -7,19 +6,9 @@ import { notRestored } from '../plan/snapshots.ts';
 import { readSnapshots, removeSnapshot, writeSnapshot } from '../state/snapshots.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself } from './action-context.ts';
-import type { Lives } from './lives.ts';
 import { suspendTag } from './machines.ts';
-import type { Readiness } from './readiness.ts';
 import type { Records } from './records.ts';
-import type { Supervisor } from './supervisor.ts';
-
-export interface ProjectSnapshotsOptions {
-  readonly records: Records;
-  readonly lives: Lives;
-  readonly readiness: Readiness;
-  readonly supervisor: Supervisor;
-  happened(machine: string, event: MachineHappening): void;
-}
+import { goOn, type StandStillParts } from './stand-still.ts';
 
 /** What providers keep something under. */
 const newTag = (): string => `tsv-${Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString('hex')}`;
@@ -31,10 +20,10 @@ const newTag = (): string => `tsv-${Buffer.from(crypto.getRandomValues(new Uint8
 
 /** Snapshots of a project's machines. */
 export class ProjectSnapshots {
-  private readonly options: ProjectSnapshotsOptions;
+  private readonly options: StandStillParts;
   private readonly records: Records;
 
-  constructor(options: ProjectSnapshotsOptions) {
+  constructor(options: StandStillParts) {
     this.options = options;
     this.records = options.records;
   }
@@ -82,8 +71,13 @@ export class ProjectSnapshots {
     tag: string,
     signal: AbortSignal,
   ): Promise<Pick<Snapshot, 'at' | 'machines'>> {
-    const records = new Map(names.map((name) => [name, this.records.of(name)]));
-    const awake = names.filter((name) => stateOf(records.get(name)) === 'running');
+    const before = new Map(
+      names.map((name) => {
+        const { spec, boxDigest, addresses, steps, ...record } = this.records.of(name);
+        return [name, { was: stateOf(record), spec, boxDigest, addresses, steps }];
+      }),
+    );
+    const awake = names.filter((name) => before.get(name)?.was === 'running');
     // Written down first: what stood still unknown to the state would stay so.
     for (const name of awake) this.options.readiness.health.stop(name);
     await Promise.all(awake.map((name) => this.records.update(name, (record) => ({ ...record, saving: tag }))));
@@ -100,15 +94,14 @@ export class ProjectSnapshots {
         }),
       );
     } finally {
-      await together(awake, (name) => this.options.lives.goOn(name));
+      await together(awake, (name) => goOn(this.options, name));
     }
     signal.throwIfAborted();
     requireAll(parts, names);
     const machines = names.map((name, index): [string, SavedMachine] => {
-      const [part, record] = [parts[index], records.get(name)];
+      const [part, record] = [parts[index], before.get(name)];
       if (part?.status !== 'fulfilled' || record === undefined) throw new TsvError('TSV_INTERNAL', 'nothing was saved');
-      const { spec, boxDigest, addresses, steps } = record;
-      return [name, { ...part.value, tag, was: stateOf(record), spec, boxDigest, addresses, steps }];
+      return [name, { ...part.value, ...record, tag }];
     });
     return { at, machines: Object.fromEntries(machines) };
   }
@@ -196,12 +189,12 @@ export class ProjectSnapshots {
   private async letGo(name: string, { memory, was }: SavedMachine): Promise<void> {
     if (!memory) return;
     if (was === 'paused') await this.records.update(name, ({ saving: _, ...record }) => ({ ...record, paused: true }));
-    else await this.options.lives.goOn(name);
+    else await goOn(this.options, name);
   }
 }
 
-const stateOf = (record: MachineState | undefined): SavedMachine['was'] =>
-  !isAlive(record?.process) ? 'stopped' : record?.paused === true ? 'paused' : 'running';
+const stateOf = ({ process, paused }: Pick<MachineState, 'process' | 'paused'>): SavedMachine['was'] =>
+  !isAlive(process) ? 'stopped' : paused === true ? 'paused' : 'running';
 
 /** All of them, to the end of each. @throws what went wrong, as one error */
 async function together(names: readonly string[], work: (name: string) => Promise<void>): Promise<void> {

@@ -1,13 +1,10 @@
 import { TsvError } from '../model/errors.ts';
-import type { MachineHappening } from '../model/machine-event.ts';
 import type { MachineState } from '../model/state.ts';
 import { whyRestart } from '../plan/changes.ts';
 import { type ActionContext, machineOf } from './action-context.ts';
-import type { Lives } from './lives.ts';
 import { requireRunning, suspendTag } from './machines.ts';
-import type { Readiness } from './readiness.ts';
 import type { Records } from './records.ts';
-import type { Supervisor } from './supervisor.ts';
+import { goOn, type StandStillParts } from './stand-still.ts';
 
 /*
  * What the record says while a virtual machine is suspended and resumed, so that a kill at any point loses nothing:
@@ -19,20 +16,12 @@ import type { Supervisor } from './supervisor.ts';
  * One that is alive with `saving` goes on; one that is alive with `suspended` alone has not got its memory back, and is ended.
  */
 
-export interface SuspensionOptions {
-  readonly records: Records;
-  readonly lives: Lives;
-  readonly readiness: Readiness;
-  readonly supervisor: Supervisor;
-  happened(machine: string, event: MachineHappening): void;
-}
-
 /** Machines to disk and back. */
 export class Suspension {
-  private readonly options: SuspensionOptions;
+  private readonly options: StandStillParts;
   private readonly records: Records;
 
-  constructor(options: SuspensionOptions) {
+  constructor(options: StandStillParts) {
     this.options = options;
     this.records = options.records;
   }
@@ -65,7 +54,7 @@ export class Suspension {
         await this.records.update(name, (current) => ({ ...current, suspended }));
         await lives.end(name, { force: true, suspended });
       } catch (error) {
-        await lives.goOn(name);
+        await goOn(this.options, name);
         await lives.ensureForwards(name);
         readiness.watchHealth(name);
         throw error;
@@ -99,7 +88,7 @@ export class Suspension {
         behind: true,
         saving: suspendTag,
       }));
-      await lives.goOn(name);
+      await goOn(this.options, name);
       await snapshots.delete(this.records.context(name), suspendTag);
       this.options.happened(name, { type: 'resumed' });
       const wanted = machineOf(context.project, name);

@@ -174,7 +174,11 @@ function whyNotBack(
   if (record.spec.kind !== saved.spec.kind) return [`${name} is a ${record.spec.kind} now`];
   if (record.boxDigest !== saved.boxDigest)
     return [`${name} is made from another ${saved.spec.image ? 'image' : 'box'} now`];
-  return saved.addresses.flatMap((one) => whyNotThere(name, one, chosen, snapshot, state));
+  const gone = (saved.spec.volumes ?? []).filter((volume) => state.volumes?.[volume.name] === undefined);
+  return [
+    ...gone.map((volume) => `${name} had the volume ${volume.name}, which is not there any more`),
+    ...saved.addresses.flatMap((one) => whyNotThere(name, one, chosen, snapshot, state)),
+  ];
 }
 
 function whyNotThere(

@@ -152,5 +152,49 @@ describe('snapshots of containers', () => {
     await project.ok('snapshot save first', usual);
     expect(saved(project, 'one')).toEqual([expect.stringMatching(/^tsv-[0-9a-f]+$/)]);
     expect(readSnapshots(project.dir).map(({ name }) => name)).toEqual(['first']);
+
+    // The same of a restore: what is half of then does not start.
+    await inside(project, 'two', 'echo since >/since');
+    await killNow(project.agentPid() ?? 0);
+    const count = copies().length;
+    const restore = project.start('snapshot restore first two');
+    await until('it is being copied back', () => copies().length > count);
+    await killNow(project.agentPid() ?? 0);
+    expect((await restore.result).code).not.toBe(0);
+    for (const copy of copies().slice(count)) await killNow(Number(copy));
+    expect(await project.states()).toMatchObject({
+      two: expect.stringMatching(/^stopped \(half set back: tsv snapshot restore first/),
+    });
+    expect((await project.tsv('up', usual)).stderr).toMatch(/TSV_SNAPSHOT[\s\S]*tsv snapshot restore first two/);
+    expect((await project.tsv('snapshot delete first', usual)).stderr).toMatch(/two was being set back/);
+    await project.ok('snapshot restore first two', usual);
+    expect((await project.ok(['exec', 'two', '--', 'sh', '-c', 'ls /since || echo gone'], usual)).stdout).toBe(
+      'gone\n',
+    );
+    expect((await project.ok('up', usual)).stderr).toMatch(/Everything is as the Tsfile says/);
+  });
+
+  test('of halted ones need no cgroup, and leave them halted', async () => {
+    const project = fixture({ 'Tsfile.yaml': tsfile });
+    await project.ok('up --quiet one');
+    await inside(
+      project,
+      'one',
+      'rm /etc/motd; rm -r /etc/apt; mkdir -m 750 /etc/apt; chown 7:8 /etc/apt; echo then >/note',
+    );
+    await project.ok('halt --quiet');
+    await project.ok('snapshot save then');
+    await project.ok('up --quiet one');
+    await inside(project, 'one', 'echo x >/etc/motd; chown 0:0 /etc/apt; echo now >/note');
+    await project.ok('snapshot restore then');
+    expect(await project.states()).toMatchObject({ one: 'stopped' });
+    await until('the agent has left', () => project.agentPid() === undefined);
+    await project.ok('up --quiet one');
+    const look = 'stat -c "%u:%g %a" /etc/apt; ls -A /etc/apt; cat /note; ls /etc/motd 2>/dev/null || echo gone';
+    expect(await inside(project, 'one', look)).toBe('7:8 750\nthen\ngone\n');
+    const asked = project.startOnTerminal('destroy one');
+    await asked.prints(/Remove one with everything in them, and the snapshot then\? \[y\/N\]/);
+    asked.write('y\n');
+    expect((await asked.result).code).toBe(0);
   });
 });

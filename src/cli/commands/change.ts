@@ -7,6 +7,7 @@ import {
   suspendMachines,
   takeDown,
 } from '../../app/run.ts';
+import { listSnapshots } from '../../app/snapshot.ts';
 import { projectStatus } from '../../app/status.ts';
 import { listVolumes } from '../../app/volumes.ts';
 import { TsvError } from '../../model/errors.ts';
@@ -142,6 +143,9 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
     targets.length > 0
       ? []
       : listVolumes(session.place).flatMap(({ volume, until }) => (until === 'project' ? [volume] : []));
+  const snapshots = listSnapshots({ place: session.place, targets: [] })
+    .filter((snapshot) => snapshot.machines.some(({ machine }) => names.includes(machine)))
+    .map(({ snapshot }) => snapshot);
   if (names.length + volumes.length === 0) return true;
   if (!session.stdin.isTTY) {
     throw new TsvError('TSV_USAGE', 'destroy asks before it removes, and there is no terminal to ask on', {
@@ -150,16 +154,17 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
   }
   const ask = createInterface({ input: session.stdin, output: session.stderr });
   try {
-    const answer = await ask.question(`Remove ${whatGoes(names, volumes)}? [y/N] `);
+    const answer = await ask.question(`Remove ${whatGoes(names, volumes, snapshots)}? [y/N] `);
     return /^y(es)?$/i.test(answer.trim());
   } finally {
     ask.close();
   }
 }
 
-function whatGoes(machines: readonly string[], volumes: readonly string[]): string {
-  const listed =
-    volumes.length === 0 ? [] : [`the ${volumes.length === 1 ? 'volume' : 'volumes'} ${volumes.join(', ')}`];
+function whatGoes(machines: readonly string[], volumes: readonly string[], snapshots: readonly string[]): string {
+  const all = (word: string, names: readonly string[]): string[] =>
+    names.length === 0 ? [] : [`the ${names.length === 1 ? word : `${word}s`} ${names.join(', ')}`];
+  const listed = [...all('volume', volumes), ...all('snapshot', snapshots)];
   return [...(machines.length === 0 ? [] : [`${machines.join(', ')} with everything in them`]), ...listed].join(
     ', and ',
   );

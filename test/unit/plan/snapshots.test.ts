@@ -117,6 +117,10 @@ describe('tsv snapshot restore', () => {
         'tools was on the network gone, which is not there any more',
       ],
     });
+    const volumes = [{ name: 'data', guest: '/data', readonly: false }];
+    expect(refusal(restore(having(afterUp(shop), { web: { spec: container('web', { volumes }) } })))).toMatchObject({
+      details: ['web had the volume data, which is not there any more'],
+    });
     const at = (address: string) => ({ addresses: [{ network: 'default', address, mac: '', device: 'eth0' }] });
     const taken = having(withRecord(afterUp(shop), 'tools', at('10.88.0.2')), {
       web: at('10.88.0.2'),

@@ -6,6 +6,8 @@ export interface QemuSpec {
   /** What `ps` shows as the command: 15 bytes at most are kept by the kernel (prctl(2), PR_SET_NAME). */
   readonly processName: string;
   readonly uuid: string;
+  /** Absent: QEMU's newest q35. */
+  readonly machineType?: string;
   readonly accel: 'kvm' | 'tcg';
   readonly cpus: number;
   /** Places for CPUs, of which the last may be taken while it runs. */
@@ -131,7 +133,7 @@ function machineArguments(spec: QemuSpec): string[] {
   const memoryMebibytes = Math.ceil(spec.memoryBytes / mebibyte);
   return [
     // No emulated VMware port, no HPET: nothing of a Linux guest needs them, and each costs boot time.
-    ...['-machine', 'q35,usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram'],
+    ...['-machine', `${spec.machineType ?? 'q35'},usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram`],
     ...['-object', memoryBackend(spec.memoryFile, memoryMebibytes)],
     ...['-accel', spec.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
     ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max'],

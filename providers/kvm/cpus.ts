@@ -4,6 +4,8 @@ import { asObject, type Qmp, QmpError } from './qmp.ts';
 /** A place for a CPU (QEMU's qapi/machine.json, HotpluggableCPU). */
 interface CpuSlot {
   readonly taken: boolean;
+  /** Its CPU was there when QEMU was started. */
+  readonly atStart: boolean;
   /** QEMU's driver of the CPUs of this machine. */
   readonly type: string;
   /** `socket-id`, `core-id`, …: where it is. */
@@ -16,7 +18,14 @@ export async function cpuSlots(qmp: Qmp): Promise<readonly CpuSlot[]> {
   const slots = (Array.isArray(answer) ? answer : []).map((entry): CpuSlot => {
     const slot = asObject(entry);
     const place = Object.entries(asObject(slot.props)).map(([key, value]) => [key, Number(value)]);
-    return { taken: slot['qom-path'] !== undefined, type: String(slot.type), place: Object.fromEntries(place) };
+    const path = slot['qom-path'];
+    return {
+      taken: path !== undefined,
+      // What comes later has a name of ours, and so is below /machine/peripheral.
+      atStart: String(path).startsWith('/machine/unattached/'),
+      type: String(slot.type),
+      place: Object.fromEntries(place),
+    };
   });
   return slots.toSorted((a, b) => rank(a) - rank(b));
 }

@@ -21,8 +21,6 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
     qmpSocket: join(context.runDir, 'qmp.sock'),
     consoleSocket: join(context.runDir, 'console.sock'),
     guestSocket: join(context.runDir, 'guest.sock'),
-    /** What QEMU was last started with, see shape.ts. */
-    shape: join(context.dir, 'shape.json'),
     /** Says that the disk is a template's, and has not run yet: its content is the template's key. */
     unused: join(context.dir, 'unused-template'),
   };

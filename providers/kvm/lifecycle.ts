@@ -3,7 +3,7 @@ import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
-import type { MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
+import type { Load, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
 import { templatesFolder } from '../../src/store/template/layout.ts';
@@ -22,7 +22,7 @@ import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } 
 import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
 import { asObject, type Qmp } from './qmp.ts';
-import { writeShape } from './shape.ts';
+import { loadMemory, type Shape, shapeIn } from './snapshot.ts';
 import { machineSpec } from './spec.ts';
 import { errorText } from './text.ts';
 import { goOn, isWarmable, takeTemplate } from './warm.ts';
@@ -46,6 +46,14 @@ export interface LifecycleOptions {
   readonly store: string;
   readonly accel: AccelChooser;
   readonly nic: (machine: string, index: number) => NicBackend;
+}
+
+export type Lifecycle = ReturnType<typeof createLifecycle>;
+
+/** What a start goes on from, and not through a boot. */
+interface StartFrom {
+  readonly template?: Template;
+  readonly load?: { readonly tag: string; readonly shape: Shape };
 }
 
 type StopOptions = Parameters<Provider['stop']>[1];
@@ -86,7 +94,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
     context: MachineContext,
     boxDisk: BoxDisk,
     accelName: 'kvm' | 'tcg',
-    template: Template | undefined,
+    { template, load }: StartFrom,
   ): Promise<ProcessRef> => {
     const files = machineFiles(context);
     const identity = readIdentity(files.identity);
@@ -102,18 +110,17 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
     };
     const own = identityFiles(identity, context.box.user, context.machine.hostname, resolver);
-    const balloon = template === undefined;
-    writeShape(files, { cpus: context.machine.cpus, balloon });
-    const argv = qemuArguments(
-      machineSpec(context, files, identity, {
+    const argv = qemuArguments({
+      ...machineSpec(context, files, identity, {
         accel: accelName,
-        balloon,
+        balloon: load?.shape.balloon ?? template === undefined,
         incoming: template !== undefined,
         nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
         smbiosStrings: writeCredentials(files.credentials, credentials(own)),
         ...(template === undefined ? {} : { memoryFile: { path: template.memory, shared: false } }),
       }),
-    );
+      ...(load === undefined ? {} : shapeSpec(load.shape)),
+    });
     const request = { argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' } as const;
     if (template === undefined) return launcher.launch(request);
     const devices = openSync(template.devices, 'r');
@@ -129,13 +136,14 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
     context: MachineContext,
     boxDisk: BoxDisk,
     chosen: Accel,
-    template: Template | undefined,
+    from: StartFrom,
     { signal, record }: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
   ): Promise<StartResult> => {
+    const { template, load } = from;
     const files = machineFiles(context);
     let process: ProcessRef | undefined;
     try {
-      process = await launch(context, boxDisk, chosen.accel, template);
+      process = await launch(context, boxDisk, chosen.accel, from);
       await record(process);
       const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
       if (template !== undefined) await unlessAborted(goOn(qmp, context, files, readIdentity(files.identity)), signal);
@@ -145,8 +153,14 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
         rmSync(files.unused);
         syncFolder(context.dir);
       }
-      if (template === undefined) await qmp.execute('cont');
-      return { process, accel: chosen, most, boot: template === undefined ? 'cold' : 'warm' };
+      if (load !== undefined) await loadMemory(qmp, load.tag, load.shape);
+      else if (template === undefined) await qmp.execute('cont');
+      return {
+        process,
+        accel: chosen,
+        most,
+        ...(load === undefined ? { boot: template === undefined ? 'cold' : 'warm' } : {}),
+      };
     } catch (error) {
       if (process !== undefined) await killAndWait(process);
       throw error;
@@ -227,7 +241,9 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       signal: AbortSignal,
       notice: (text: string) => void,
       record: (process: ProcessRef) => Promise<void>,
+      load?: Load,
     ): Promise<StartResult> {
+      const shape = load === undefined ? undefined : shapeIn(load.provider);
       const files = machineFiles(context);
       const { machine } = context;
       const { name } = machine;
@@ -237,20 +253,22 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       if (running !== undefined && !existsSync(files.unused))
         return goOnWith(context, running, signal, record).catch((error: unknown) => Promise.reject(failed(error)));
       if (running !== undefined) await killAndWait(running); // a start that was cut short: it is nobody yet
-      const chosen = await accel.choose(machine.accel, context.box.kernel);
+      const chosen = await accel.choose(shape?.accel ?? machine.accel, context.box.kernel);
       if (signal.aborted) throw cancelled(name);
-      if (chosen.accel === 'tcg' && machine.accel === 'auto') {
+      if (chosen.accel === 'tcg' && machine.accel === 'auto' && load === undefined) {
         notice(`${name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
       }
-      const attempt = (template?: Template) => begin(context, boxDisk, chosen, template, { signal, record });
+      const attempt = (from: StartFrom) => begin(context, boxDisk, chosen, from, { signal, record });
+      if (load !== undefined && shape !== undefined)
+        return attempt({ load: { tag: load.tag, shape } }).catch((error: unknown) => Promise.reject(failed(error)));
       if (isWarmable(context, files)) {
         const template = await takeTemplate(context, chosen.accel, { store, facts: accel.facts() });
-        const why = typeof template === 'string' ? template : await attempt(template).catch(errorText);
+        const why = typeof template === 'string' ? template : await attempt({ template }).catch(errorText);
         if (typeof why !== 'string') return why;
         if (signal.aborted) throw cancelled(name);
         notice(`${name} boots cold: ${why.split('\n')[0]}`);
       }
-      return attempt().catch((error: unknown) => Promise.reject(failed(error)));
+      return attempt({}).catch((error: unknown) => Promise.reject(failed(error)));
     },
 
     async stop(context: MachineContext, options: StopOptions): Promise<void> {
@@ -319,6 +337,13 @@ async function powerOff({ qmp, exited }: Attachment, state: string, timeoutMs: n
     if (await within(exited, Math.min(left, powerButtonEveryMs))) return true;
   }
 }
+
+const shapeSpec = ({ machineType, bootCpus, mostCpus, memoryBytes }: Shape) => ({
+  machineType,
+  cpus: bootCpus,
+  mostCpus,
+  memoryBytes,
+});
 
 /** RunState of QEMU's QAPI: `prelaunch`, `running`, `paused`, `shutdown`, … */
 async function status(qmp: Qmp, timeoutMs?: number): Promise<string> {

@@ -15,10 +15,15 @@ import { type ConnectSsh, connectMachine } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks } from './disk.ts';
 import { machineFiles } from './files.ts';
+import { awakening, connectGuest } from './guest.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
+import { createSnapshots } from './snapshot.ts';
 import { tapName } from './tap.ts';
 import { BackgroundTemplates, ensureTemplate, type MakeOptions } from './template.ts';
+
+/** A guest that has just been loaded answers within a second or two, also emulated. */
+const awakenMs = 15_000;
 
 export interface KvmOptions {
   readonly launcher: Launcher;
@@ -95,8 +100,10 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       } satisfies KvmMemory;
     },
 
-    async start(context, signal, notice, record = async () => {}): Promise<StartResult> {
-      return lifecycle.start(context, boxDisk(context), signal, notice, record);
+    snapshots: createSnapshots(lifecycle, accel, store),
+
+    async start(context, signal, notice, record = async () => {}, load): Promise<StartResult> {
+      return lifecycle.start(context, boxDisk(context), signal, notice, record, load);
     },
 
     async adjust(context, wanted, signal, notice) {
@@ -133,8 +140,15 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       const times = timesFile(files.consoleLog);
       const logs = [files.consoleLog, `${files.consoleLog}.1`, times, `${times}.1`, files.qemuLog];
       const staging = [`${files.disk}.new`, `${files.identity}.new`];
-      const small = [files.unused, files.shape, `${files.shape}.new`];
-      for (const path of [files.disk, files.disks, files.identity, files.credentials, ...small, ...logs, ...staging]) {
+      for (const path of [
+        files.disk,
+        files.disks,
+        files.identity,
+        files.credentials,
+        files.unused,
+        ...logs,
+        ...staging,
+      ]) {
         rmSync(path, { recursive: true, force: true });
       }
     },
@@ -157,6 +171,17 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     async attach(context) {
       const { console, exited } = await lifecycle.attached(context);
       return consoleSession(console, exited);
+    },
+
+    async awaken(context) {
+      if (context.box.warm !== true) return false;
+      try {
+        const guest = await connectGuest(machineFiles(context).guestSocket);
+        await guest.ask(awakening(), awakenMs).finally(() => guest.close());
+        return true;
+      } catch {
+        return false; // its program has ended, or it is busy: there are other ways
+      }
     },
 
     prepare({ machine, box }, log) {

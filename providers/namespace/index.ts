@@ -61,6 +61,7 @@ import { stopSignalOf, volumePaths } from './process.ts';
 import { readSeccompProfile } from './profile.ts';
 import { saveUpper } from './save-layer.ts';
 import { foreignShare, placeShares } from './shares.ts';
+import { snapshots, snapshotsFolder, swapFolders } from './snapshot.ts';
 import { ContainerTransport } from './transport.ts';
 import { ensureVolumes, imageVolume, projectVolume, type Volume, type VolumeSource } from './volumes.ts';
 
@@ -429,11 +430,15 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
         ...configFiles,
         ...Object.values(keptFiles),
         ...rotated,
+        snapshotsFolder,
+        ...swapFolders,
       ];
       for (const name of [...names, ...(keepVolumes ? [] : ['volumes']), ...(keepDisks ? [] : [stateFiles.disks])])
         rmSync(join(context.dir, name), { recursive: true, force: true });
       for (const { file } of diskPlaces(context)) rmSync(unfinished(file), { force: true });
     },
+
+    snapshots,
 
     async connect(context): Promise<Transport> {
       const { process, machine } = context;

@@ -21,7 +21,10 @@ import { ProjectNetworks } from './networks.ts';
 import { Readiness, type ReadinessOptions } from './readiness.ts';
 import { Records } from './records.ts';
 import { finishRenames } from './rename.ts';
+import { ProjectSnapshots } from './snapshots.ts';
+import { adoptHalfDone, type StandStillParts } from './stand-still.ts';
 import { Supervisor } from './supervisor.ts';
+import { Suspension } from './suspend.ts';
 import { ProjectVolumes } from './volumes.ts';
 
 export interface EngineOptions {
@@ -44,6 +47,9 @@ export class Engine {
   private readonly supervisor: Supervisor;
   private readonly readiness: Readiness;
   private readonly lives: Lives;
+  private readonly parts: StandStillParts;
+  private readonly snapshots: ProjectSnapshots;
+  private readonly suspension: Suspension;
   private readonly networks: ProjectNetworks;
   private readonly volumes: ProjectVolumes;
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
@@ -82,6 +88,9 @@ export class Engine {
     this.readiness = readiness;
     const dial: EngineOptions['dial'] = (host, port) => options.dial(host, port);
     this.lives = new Lives({ records, sandbox, networks, forwards, readiness, supervisor, cache, happened, dial });
+    this.parts = { records, lives: this.lives, readiness, supervisor, happened };
+    this.snapshots = new ProjectSnapshots(this.parts);
+    this.suspension = new Suspension(this.parts);
   }
 
   /** Whether a machine that has ended is to be started again. */
@@ -143,6 +152,16 @@ export class Engine {
         return this.lives.pause(action.machine);
       case 'machine.unpause':
         return this.lives.unpause(action.machine);
+      case 'machine.suspend':
+        return this.suspension.suspend(action.machine, context);
+      case 'machine.resume':
+        return this.suspension.resume(action.machine, context);
+      case 'snapshot.save':
+        return this.snapshots.save(action, context);
+      case 'snapshot.restore':
+        return this.snapshots.restore(action, context);
+      case 'snapshot.delete':
+        return this.snapshots.delete(action.snapshot);
       case 'machine.rename':
         return this.lives.rename(action.machine, wantedMachine(action.to, context));
       case 'machine.destroy':
@@ -239,6 +258,7 @@ export class Engine {
     for (const { spec } of Object.values(this.records.state.machines))
       if (spec.oneOff === true) await this.removeOneOff(spec.name).catch((error: unknown) => tell(spec.name, error));
     for (const [name, record] of Object.entries(this.records.state.machines)) {
+      await adoptHalfDone(this.parts, name).catch((error: unknown) => tell(name, error));
       await this.supervisor.adopt(name, { restart: record.holder?.pid === this.records.state.sandbox?.holder.pid });
       if (!isAlive(record.process)) continue;
       try {

@@ -4,15 +4,26 @@ import type { Emit } from '../model/events.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Forward, Machine } from '../model/project.ts';
-import type { MachineState, ProcessRef } from '../model/state.ts';
+import type { Load } from '../model/provider.ts';
+import type { MachineState, ProcessRef, Suspended } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
+import { halfRestored } from '../plan/snapshots.ts';
 import { diskImage } from '../state/paths.ts';
+import { forgetMachine } from '../state/snapshots.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
 import type { LayerCache } from './kept-steps.ts';
-import { chooseAddresses, namedMachines, newRecord, recordOf, requireRunning, without } from './machines.ts';
+import {
+  chooseAddresses,
+  namedMachines,
+  newRecord,
+  recordOf,
+  requireRunning,
+  suspendTag,
+  without,
+} from './machines.ts';
 import type { ProjectNetworks } from './networks.ts';
 import type { Readiness } from './readiness.ts';
 import type { Records } from './records.ts';
@@ -83,17 +94,24 @@ export class Lives {
     });
   }
 
-  /** @param change to the record, with what the start itself changes of it */
+  /**
+   * @param change to the record, with what the start itself changes of it
+   * @param load what it goes on with: it then stands still
+   */
   async launch(
     name: string,
     context: ActionContext,
     change: (record: MachineState) => MachineState = (record) => record,
+    load?: Load,
   ): Promise<void> {
     const { store } = this.records;
     const { sandbox } = this.options;
-    const machine = machineOf(context.project, name) ?? this.records.of(name).spec;
+    const { spec, restoring } = this.records.of(name);
+    if (restoring !== undefined && load === undefined) throw halfRestored(name, restoring);
+    const machine = machineOf(context.project, name) ?? spec;
     await store.update((state) => {
-      const record = change(recordOf(state, name));
+      const { suspended, ...rest } = change(recordOf(state, name));
+      const record = load === undefined || suspended === undefined ? rest : { ...rest, suspended };
       return {
         ...state,
         machines: {
@@ -121,7 +139,7 @@ export class Lives {
     };
     const started = await this.records
       .provider(record)
-      .start(this.records.context(name), context.signal, notice, known);
+      .start(this.records.context(name), context.signal, notice, known, load);
     await this.records.update(name, (current) => ({
       ...current,
       process: started.process,
@@ -189,7 +207,11 @@ export class Lives {
     return this.supervisor.inTurn(name, () => this.end(name, how));
   }
 
-  private async end(name: string, { force, stopTimeoutMs, emit }: HowToStop): Promise<void> {
+  /** In its turn. `suspended`: it is to go on with this; else what it was suspended with is thrown away. */
+  async end(
+    name: string,
+    { force, stopTimeoutMs, emit, suspended }: HowToStop & { readonly suspended?: Suspended },
+  ): Promise<void> {
     const record = this.records.find(name);
     if (record === undefined) return;
     await this.release(name);
@@ -199,6 +221,15 @@ export class Lives {
       ...(emit === undefined ? {} : { forced: (text) => emit({ type: 'warning', machine: name, text }) }),
     });
     await this.removeTaps(record);
+    if (suspended !== undefined) {
+      await this.records.update(name, (current) => ({ ...asStopped(current), suspended }));
+      this.supervisor.tell(name);
+      return;
+    }
+    if (record.suspended?.memory === true) {
+      await this.records.provider(record).snapshots.delete(this.records.context(name), suspendTag);
+      emit?.({ type: 'notice', machine: name, text: `its memory of ${record.suspended.at} is thrown away` });
+    }
     await this.records.update(name, asStopped);
     this.supervisor.tell(name);
     this.options.happened(name, { type: 'stopped' });
@@ -278,6 +309,11 @@ export class Lives {
     if (keep === undefined) rmSync(places.machineDir(name), { recursive: true, force: true });
     rmSync(places.runDir(name), { recursive: true, force: true });
     await store.update((state) => ({ ...state, machines: without(state.machines, name) }));
+    const gone = await forgetMachine(this.records.state.projectDir, name);
+    if (gone.length > 0) {
+      const text = `${gone.length === 1 ? 'its snapshot' : `its ${gone.length} snapshots`} went with it: ${gone.join(', ')}`;
+      emit({ type: 'notice', machine: name, text });
+    }
     this.options.happened(name, { type: 'destroyed' });
     this.supervisor.tell(name);
     if (!keepDisks)
@@ -305,7 +341,8 @@ const disksLeft = ({ disks }: Machine, machineDir: string): string[] =>
     .map((disk) => `its disk ${disk.name} is kept: ${diskImage(machineDir, disk)}`);
 
 /** What a stop that was asked for leaves of a machine's record. */
-function asStopped(record: MachineState): MachineState {
-  const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...kept } = record;
+export function asStopped(record: MachineState): MachineState {
+  const { process: _, holder: _1, startedAt: _2, ended: _3, restarts: _4, health: _5, paused: _6, ...rest } = record;
+  const { saving: _7, behind: _8, suspended: _9, ...kept } = rest;
   return { ...kept, ready: false };
 }

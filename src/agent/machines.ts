@@ -57,8 +57,13 @@ export function recordOf(state: State, name: string): MachineState {
   return record;
 }
 
+/** What providers keep the memory of a suspended machine under. */
+export const suspendTag = 'tsv-suspend';
+
 /** @throws TSV_NOT_RUNNING */
-export function requireRunning({ spec: { name }, process }: MachineState): void {
+export function requireRunning({ spec: { name }, process, suspended }: MachineState): void {
+  if (!isAlive(process) && suspended?.memory === true)
+    throw new TsvError('TSV_NOT_RUNNING', `${name} is suspended`, { hint: `tsv resume ${name}` });
   if (!isAlive(process)) throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
 }
 

@@ -4,6 +4,7 @@ import type { Plan } from '../model/plan.ts';
 import type { Forward, Machine, Project } from '../model/project.ts';
 import type { ExecRequest, ExecResult, PackRequest, UnpackRequest } from '../model/provider.ts';
 import type { Condition, Waited } from '../model/waiting.ts';
+import type { SnapshotCommand } from '../plan/snapshots.ts';
 
 /*
  * Command and agent speak over a Unix socket, one JSON value per line:
@@ -63,8 +64,9 @@ export type ProjectCommand =
       /** Names of volumes. */
       readonly targets: readonly string[];
     }
+  | (SnapshotCommand & { readonly project?: undefined })
   | {
-      readonly command: 'pause' | 'unpause';
+      readonly command: 'pause' | 'unpause' | 'suspend' | 'resume';
       readonly project?: undefined;
       readonly targets: readonly string[];
     }

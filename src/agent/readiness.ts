@@ -10,6 +10,7 @@ import type { Measure } from '../model/timings.ts';
 import { withLive } from '../plan/changes.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, byItself, machineOf, wantedMachine } from './action-context.ts';
+import { setGuestClock } from './guest-clock.ts';
 import { type Check, checkOf } from './health-check.ts';
 import { HealthWatches } from './health-watches.ts';
 import { KeptSteps, type LayerCache } from './kept-steps.ts';
@@ -93,7 +94,14 @@ export class Readiness {
     await this.options.ensureForwards(name);
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
-    else await this.connect(name, context.signal, context.measured);
+    else {
+      await this.awaken(name);
+      const transport = await this.connect(name, context.signal, context.measured);
+      if (this.records.of(name).behind === true) {
+        await setGuestClock(name, transport);
+        await this.records.update(name, ({ behind: _, ...record }) => record);
+      }
+    }
     if (!this.records.of(name).ready) {
       await this.records.update(name, (record) => ({ ...record, ready: true }));
       this.options.happened(name, { type: 'ready' });
@@ -101,6 +109,14 @@ export class Readiness {
       this.records.provider(this.records.of(name)).prepare?.(this.records.context(name), log);
     }
     this.watchHealth(name);
+  }
+
+  /** Of one whose memory is of some time ago, before anybody connects to it. */
+  private async awaken(name: string): Promise<void> {
+    const record = this.records.of(name);
+    if (record.behind !== true) return;
+    if ((await this.records.provider(record).awaken?.(this.records.context(name))) !== true) return;
+    await this.records.update(name, ({ behind: _, ...current }) => current);
   }
 
   /** Waits for a machine that runs, and that no command waits for. @throws TSV_WAIT, TSV_NOT_RUNNING */

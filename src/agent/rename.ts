@@ -5,6 +5,7 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Machine } from '../model/project.ts';
 import type { MachineState, State } from '../model/state.ts';
 import { keptDisksDir } from '../state/paths.ts';
+import { renameInSnapshots } from '../state/snapshots.ts';
 import type { StateStore } from '../state/store.ts';
 import { syncFolder } from '../sys/sync-folder.ts';
 import { type MachinePlaces, recordOf } from './machines.ts';
@@ -71,6 +72,7 @@ async function finish({ store, places, happened }: RenameParts, from: string, to
     const { movingFrom: _, ...record } = recordOf(state, to);
     return { ...state, machines: { ...state.machines, [to]: record } };
   });
+  await renameInSnapshots(store.current.projectDir, from, to);
   happened(to, { type: 'renamed', from });
 }
 

@@ -261,8 +261,14 @@ function reconcileRequest(command: ProjectCommand | OneOffWork, layers: ServiceO
     case 'restart':
     case 'pause':
     case 'unpause':
+    case 'suspend':
+    case 'resume':
     case 'volume rm':
       return { command: command.command, targets: command.targets } as const;
+    case 'snapshot save':
+    case 'snapshot restore':
+    case 'snapshot delete':
+      return command;
     case 'rename':
       return { command: command.command, wanted: command.project, from: command.from, to: command.to } as const;
     case 'halt':

@@ -28,6 +28,7 @@ export function mayPrint({ record, alive, agent, last }: Prospects): boolean {
   switch (last?.type) {
     case 'given-up':
     case 'stopped':
+    case 'suspended':
     case 'destroyed':
     case 'renamed':
       return false;
@@ -46,6 +47,7 @@ const telling: readonly MachineHappening['type'][] = [
   'restarting',
   'given-up',
   'stopped',
+  'suspended',
   'destroyed',
   'renamed',
 ];

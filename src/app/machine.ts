@@ -54,8 +54,11 @@ export async function knownMachines(
 export async function runningMachine(place: Place, name: string): Promise<KnownMachine & { process: ProcessRef }> {
   const known = await knownMachine(place, name);
   const { process } = known.record;
-  if (process === undefined || !isAlive(process))
+  if (process === undefined || !isAlive(process)) {
+    if (known.record.suspended?.memory === true)
+      throw new TsvError('TSV_NOT_RUNNING', `${name} is suspended`, { hint: `tsv resume ${name}` });
     throw new TsvError('TSV_NOT_RUNNING', `${name} is not running`, { hint: `tsv up ${name}` });
+  }
   return { ...known, process };
 }
 

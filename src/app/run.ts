@@ -180,6 +180,27 @@ export async function pauseMachines(
   return viaAgent(options, projectDir, state.projectName, { command, targets: chosen });
 }
 
+/**
+ * `tsv suspend` and `tsv resume`: from the state, whatever became of the Tsfile.
+ * @throws TSV_UNSUPPORTED for a container that is named, TSV_NOT_RUNNING, TSV_USAGE for what is not suspended
+ */
+export async function suspendMachines(
+  options: RunOptions & { readonly command: 'suspend' | 'resume' },
+): Promise<RunResult> {
+  const { command, place, targets, emit } = options;
+  const { projectDir, state } = await knownMachines(place, targets);
+  const plan = reconcile({ command, observation: observe(state), targets });
+  if (plan.nodes.length === 0) return { plan };
+  const halted = plan.nodes.flatMap(({ action }) =>
+    action.do === 'machine.suspend' && state.machines[action.machine]?.spec.kind === 'container'
+      ? [action.machine]
+      : [],
+  );
+  if (halted.length > 0)
+    emit({ type: 'notice', text: `containers cannot be suspended, and are halted: ${halted.join(', ')}` });
+  return viaAgent(options, projectDir, state.projectName, { command, targets });
+}
+
 /** `tsv volume rm`. @throws TSV_USAGE, TSV_IN_USE */
 export async function removeVolumes(options: RunOptions): Promise<RunResult> {
   const { place, targets } = options;
@@ -234,7 +255,11 @@ export async function withAgent<T>(
 
 /** Ports are looked at here, before anything is made, and where all of this user's programs can be seen. @throws TSV_PORT_TAKEN */
 function requirePorts(project: Project, plan: Plan, dir: string): void {
-  const starting = new Set(plan.nodes.flatMap(({ action }) => (action.do === 'machine.start' ? [action.machine] : [])));
+  const starting = new Set(
+    plan.nodes.flatMap(({ action }) =>
+      action.do === 'machine.start' || action.do === 'machine.resume' ? [action.machine] : [],
+    ),
+  );
   for (const machine of project.machines.filter(({ name }) => starting.has(name))) {
     for (const forward of machine.forwards) {
       const holder = portHolder(forward.hostPort, forward.hostAddress, readHolder(dir)?.pid);

@@ -12,7 +12,7 @@ export interface MachineStatus {
   /** Of `tsv run`: it goes with its command. */
   readonly oneOff?: true;
   /** `completed`: a one-shot machine that has done its work. */
-  readonly state: 'running' | 'starting' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken';
+  readonly state: 'running' | 'starting' | 'paused' | 'suspended' | 'stopped' | 'completed' | 'not created' | 'broken';
   readonly detail?: string;
   readonly addresses: Readonly<Record<string, string>>;
   readonly forwards: readonly string[];
@@ -138,7 +138,7 @@ const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
 
 function situation(
   observed: Observed,
-  { ready, spec, health, paused = false, restarts = 0 }: MachineState,
+  { ready, spec, health, paused = false, restarts = 0, suspended, restoring }: MachineState,
 ): { state: MachineStatus['state']; detail?: string } {
   const restarted = restarts === 0 ? [] : [`restarted ${restarts === 1 ? 'once' : `${restarts} times`}`];
   const because = (words: readonly string[]) => (words.length === 0 ? {} : { detail: words.join(', ') });
@@ -146,6 +146,10 @@ function situation(
     case 'absent':
       return { state: 'not created' };
     case 'stopped': {
+      if (restoring !== undefined)
+        return { state: 'stopped', detail: `half set back: tsv snapshot restore ${restoring}` };
+      if (suspended?.memory === true) return { state: 'suspended' };
+      if (suspended !== undefined) return { state: 'stopped', detail: 'halted by tsv suspend' };
       if (isCompleted(spec, observed)) return { state: 'completed' };
       const { ended } = observed;
       const why = ended === undefined ? 'ended unexpectedly' : endingWords(ended);

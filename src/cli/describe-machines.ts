@@ -23,6 +23,15 @@ Example, after web: has become front: in the Tsfile:
   tsv rename web front
   tsv up`;
 
+const suspendHelp = `
+The memory of a virtual machine is written into its first disk; the host may be turned off then. It goes on at resume, up or
+reload as it was, with its clock set; halt and destroy throw the memory away. A container has no memory that can be saved:
+without names containers are halted, and started again by resume; one that is named is refused.
+
+Examples:
+  tsv suspend
+  tsv suspend db && tsv resume db`;
+
 const bringHelp = {
   up: `
 A running machine gets new limits (memory, cpus, pids, cpu_shares, io) as it runs, where it can; what else changed of it
@@ -115,6 +124,18 @@ export function describeMachines({ program, only, when, define, names, json, par
       .addOption(json)
       .option('-q, --quiet', 'print errors only'),
   );
+  for (const [name, description] of [
+    ['suspend', 'save virtual machines with their memory, and end them; containers are halted'],
+    ['resume', 'let suspended machines go on where they were'],
+  ] as const) {
+    when(name, () =>
+      names(define(name, description, async () => (await import('./commands/change.ts'))[name] as Handler<never>))
+        .addOption(parallel)
+        .addOption(json)
+        .option('-q, --quiet', 'print errors only')
+        .addHelpText('after', suspendHelp),
+    );
+  }
   when('destroy', () =>
     names(
       define(

@@ -5,6 +5,7 @@ import { type Describe, wholeNumber } from './describe.ts';
 import { describeLook } from './describe-look.ts';
 import { describeMachines } from './describe-machines.ts';
 import { describeProject } from './describe-project.ts';
+import { describeSnapshot } from './describe-snapshot.ts';
 import { type Act, describeStore } from './describe-store.ts';
 import { describeUse } from './describe-use.ts';
 import { describeVolume } from './describe-volume.ts';
@@ -96,6 +97,7 @@ export function createProgram(
   const describe: Describe = { program, only, when, define, names, json, parallel, timings };
   describeProject(describe);
   if (only === undefined) describeVolume(program, act);
+  if (only === undefined) describeSnapshot(program, act);
   describeMachines(describe);
   describeLook(describe);
   describeUse(describe);

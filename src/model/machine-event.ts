@@ -9,7 +9,19 @@ export interface MachineEvent {
 }
 
 export type MachineHappening =
-  | { readonly type: 'created' | 'started' | 'ready' | 'stopped' | 'destroyed' | 'paused' | 'unpaused' }
+  | {
+      readonly type:
+        | 'created'
+        | 'started'
+        | 'ready'
+        | 'stopped'
+        | 'destroyed'
+        | 'paused'
+        | 'unpaused'
+        | 'suspended'
+        | 'resumed';
+    }
+  | { readonly type: 'saved' | 'restored'; readonly snapshot: string }
   /** It is the machine that was called so. */
   | { readonly type: 'renamed'; readonly from: string }
   /** `cached`: by the layer that it was made from. */

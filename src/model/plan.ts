@@ -44,6 +44,12 @@ export type Action =
   | { readonly do: 'machine.completed'; readonly machine: string }
   | { readonly do: 'machine.stop'; readonly machine: string }
   | { readonly do: 'machine.pause' | 'machine.unpause'; readonly machine: string }
+  /** To disk and back; a container is halted. */
+  | { readonly do: 'machine.suspend' | 'machine.resume'; readonly machine: string }
+  /** All of them at one moment. */
+  | SnapshotSave
+  | SnapshotRestore
+  | { readonly do: 'snapshot.delete'; readonly snapshot: string }
   | { readonly do: 'machine.rename'; readonly machine: string; readonly to: string }
   /** `keep`: what the machine that takes its place finds again. */
   | {
@@ -51,6 +57,21 @@ export type Action =
       readonly machine: string;
       readonly keep?: 'volumes' | 'disks' | 'volumes and disks';
     };
+
+export interface SnapshotSave {
+  readonly do: 'snapshot.save';
+  readonly snapshot: string;
+  readonly machines: readonly string[];
+  /** In the place of one of its name. */
+  readonly replace: boolean;
+}
+
+/** Stops the machines and sets them back together; virtual machines with memory go on, containers are still to be started. */
+export interface SnapshotRestore {
+  readonly do: 'snapshot.restore';
+  readonly snapshot: string;
+  readonly machines: readonly string[];
+}
 
 export interface PlanNode {
   /** 1, 2, 3 … in the order of the plan; dependencies always have a smaller id. */

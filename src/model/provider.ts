@@ -1,6 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ContainerDefaults } from './image.ts';
 import type { Machine, MachineKind } from './project.ts';
+import type { SavedMachine, SavedPart } from './snapshot.ts';
 import type { Ending, MachineAddress, Observed, ProcessRef, RunLimits } from './state.ts';
 import type { Measure } from './timings.ts';
 
@@ -95,6 +96,8 @@ export interface Provider {
     signal: AbortSignal,
     notice: (text: string) => void,
     record?: (process: ProcessRef) => Promise<void>,
+    /** It goes on with a memory that was saved, and on the disks of then; its CPUs stand still until `pause` lets them go on. */
+    load?: Load,
   ): Promise<StartResult>;
   /**
    * How a machine that was not asked to end has ended; called once its process is gone. Tidies up what its end leaves, so
@@ -137,11 +140,17 @@ export interface Provider {
     context: MachineContext,
     options?: { readonly keepVolumes?: boolean; readonly keepDisks?: boolean },
   ): Promise<void>;
+  readonly snapshots: Snapshots;
   /**
    * Called when a machine has become reachable after a start: makes, in the background, what lets others like it start sooner.
    * What it says is for the agent's log.
    */
   prepare?(context: MachineContext, log: (text: string) => void): void;
+  /**
+   * Tells a machine that stood still what it missed: the time; and gives it randomness of its own, since others may have gone on
+   * from the same moment. false: it cannot be told this way.
+   */
+  awaken?(context: MachineContext): Promise<boolean>;
   /**
    * Puts all that has changed in a machine that runs, since it was made, into `folder`, as of one moment, in the form in which
    * a later machine of its box takes it as its uppermost layer. Absent where this kind has no layers.
@@ -162,6 +171,28 @@ export interface Provider {
    * waited for, one after the other.
    */
   connect(context: MachineContext, signal: AbortSignal, measured?: Measure): Promise<Transport>;
+}
+
+export type Load = Pick<SavedMachine, 'tag' | 'provider'>;
+
+/** What is kept of a machine under a tag, beside what it is now. */
+export interface Snapshots {
+  /**
+   * Keeps what the machine is. It stands still, by `pause`, or does not run. What a failure leaves goes by `delete`.
+   * @throws TSV_SNAPSHOT
+   */
+  save(context: MachineContext, tag: string, signal: AbortSignal): Promise<SavedPart>;
+  /** Why the machine cannot become what was saved, here and now; undefined: it can. Changes nothing. */
+  problem(
+    context: MachineContext,
+    saved: Pick<SavedMachine, 'tag' | 'memory' | 'provider'>,
+  ): Promise<string | undefined>;
+  /** Disks and files become what was saved. The machine does not run. A part that was done already is done again. */
+  restore(context: MachineContext, tag: string): Promise<void>;
+  /** All that is kept, whole or not. */
+  tags(context: MachineContext): Promise<readonly string[]>;
+  /** Already gone: success. */
+  delete(context: MachineContext, tag: string): Promise<void>;
 }
 
 export interface ExecRequest {

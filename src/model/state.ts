@@ -1,4 +1,5 @@
 import type { Machine, Network } from './project.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** A process that stays recognisable: the pid alone may be somebody else's after a while. */
 export interface ProcessRef {
@@ -91,9 +92,26 @@ export interface MachineState {
   readonly steps: Readonly<Record<string, { readonly fingerprint: string; readonly doneAt: string }>>;
   /** Layers of the provision cache that it was made from, by their names in the store, the uppermost first. Absent: none. */
   readonly layers?: readonly string[];
+  /** By `suspend`, which ended it: what it goes on with. */
+  readonly suspended?: Suspended;
+  /** It stands still while it is saved under this tag. */
+  readonly saving?: string;
+  /** The snapshot that it is being set back to: half of it may be there. */
+  readonly restoring?: string;
+  /** The clock in it is that of a snapshot, until it can be set. */
+  readonly behind?: true;
   /** A rename has begun: its folder may still have this name; see agent/rename.ts. */
   readonly movingFrom?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
+  readonly provider: Readonly<Record<string, unknown>>;
+}
+
+export interface Suspended {
+  /** ISO 8601. */
+  readonly at: string;
+  /** Its memory is on its disk; else it was halted, and is started again. */
+  readonly memory: boolean;
+  /** See {@link SavedPart}. */
   readonly provider: Readonly<Record<string, unknown>>;
 }
 
@@ -152,4 +170,6 @@ export interface Observation {
   readonly sandboxAlive: boolean;
   /** DNS and the way out run. Meaningless when the sandbox is not alive. */
   readonly servicesAlive: boolean;
+  /** Absent: none. Read when they are asked for. @throws TSV_STATE_CORRUPT, TSV_STATE_UNSAFE */
+  readonly snapshots?: readonly Snapshot[];
 }

@@ -44,6 +44,7 @@ export function stateWords({ record, observed }: Look): string {
     case 'broken':
       return `broken (${observed.reasons.join(', ')})`;
     case 'stopped':
+      if (record?.suspended?.memory === true) return 'suspended';
       if (record !== undefined && isCompleted(record.spec, observed)) return 'completed';
       return observed.ended === undefined ? 'stopped' : `stopped (${endingWords(observed.ended)})`;
     case 'running':

@@ -8,6 +8,7 @@ import { type CacheView, cachedSteps, withLayers } from './cache.ts';
 import { claimsOf, type Fate, fateOf, isStarted, whyNetworkChanged } from './changes.ts';
 import { refuseSmallerDisks } from './disks.ts';
 import { followUp } from './follow-up.ts';
+import { refuseLoss } from './loss.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { addStops, mayRun } from './take-down.ts';
 import { inDependencyOrder, resolveTargets, withDependencies } from './targets.ts';
@@ -107,6 +108,12 @@ function assess(wanted: Project, observation: Observation, options: BringUpOptio
   };
   refuseChangeUnderOthers(situation);
   refuseSmallerDisks(machines, records);
+  const anew = machines.filter(({ name }) => situation.fates.get(name)?.do === 'recreate');
+  if (anew.length > 0)
+    refuseLoss(
+      anew.map(({ name }) => name),
+      observation,
+    );
   return situation;
 }
 
@@ -201,7 +208,7 @@ function addNetworks(plan: PlanBuilder, situation: Situation, gone: Gone): Reado
   return ids;
 }
 
-function whySandbox({ state, sandboxAlive, servicesAlive }: Observation): string | undefined {
+export function whySandbox({ state, sandboxAlive, servicesAlive }: Observation): string | undefined {
   if (state?.sandbox === undefined) return 'new';
   if (!sandboxAlive) return 'ended unexpectedly';
   if (state?.sandbox?.dnsmasq === undefined) return servicesAlive ? undefined : 'new';
@@ -259,7 +266,7 @@ function addMachines(
     const start =
       fate.do === 'keep' || fate.do === 'adjust'
         ? undefined
-        : plan.add({ do: 'machine.start', machine: name }, fate.cause, [
+        : plan.add({ do: fate.do === 'resume' ? 'machine.resume' : 'machine.start', machine: name }, fate.cause, [
             created,
             ...ground,
             ...gatesOf(machine, ready),

@@ -9,6 +9,8 @@ export type Fate =
   | { readonly do: 'recreate'; readonly cause: string }
   | { readonly do: 'restart'; readonly cause: string }
   | { readonly do: 'start'; readonly cause: string }
+  /** It goes on where it was suspended, as it was. */
+  | { readonly do: 'resume'; readonly cause: string }
   /** It runs on, and what has changed is changed in place. */
   | { readonly do: 'adjust'; readonly cause: string }
   | { readonly do: 'keep' };
@@ -32,6 +34,7 @@ export function fateOf(
     case 'broken':
       return { do: 'restart', cause: observed.reasons.join(', ') };
     case 'stopped': {
+      if (record.suspended?.memory === true) return { do: 'resume', cause: 'suspended' };
       if (!isCompleted(wanted, observed))
         return { do: 'start', cause: [whyStopped(observed), ...containerDisks(record.spec, wanted)].join(', ') };
       const rerun = rerunCause ?? whyRestart(record.spec, wanted);

@@ -53,7 +53,14 @@ export function printAction(action: Action): string {
     case 'machine.stop':
     case 'machine.pause':
     case 'machine.unpause':
+    case 'machine.suspend':
+    case 'machine.resume':
       return `${action.do} ${action.machine}`;
+    case 'snapshot.save':
+    case 'snapshot.restore':
+      return `${action.do} ${action.snapshot} ${action.machines.join(' ')}`;
+    case 'snapshot.delete':
+      return `${action.do} ${action.snapshot}`;
     case 'machine.rename':
       return `${action.do} ${action.machine} to ${action.to}`;
     case 'machine.destroy':
@@ -119,6 +126,16 @@ export function describeAction(action: Action): string {
       return `pause ${action.machine}`;
     case 'machine.unpause':
       return `unpause ${action.machine}`;
+    case 'machine.suspend':
+      return `suspend ${action.machine}`;
+    case 'machine.resume':
+      return `resume ${action.machine}`;
+    case 'snapshot.save':
+      return `save ${action.machines.join(', ')} as ${action.snapshot}`;
+    case 'snapshot.restore':
+      return `set ${action.machines.join(', ')} back to ${action.snapshot}`;
+    case 'snapshot.delete':
+      return `delete snapshot ${action.snapshot}`;
     case 'machine.rename':
       return `rename ${action.machine} to ${action.to}`;
     case 'machine.destroy':

@@ -9,11 +9,14 @@ import { planProvision } from './plan-provision.ts';
 import type { ProvisionMode } from './provisioning.ts';
 import { planRename } from './rename.ts';
 import { planRestart } from './restart.ts';
+import { planSnapshot, type SnapshotRequest } from './snapshots.ts';
+import { planResume, planSuspend } from './suspend.ts';
 import { takeDown } from './take-down.ts';
 import { removeVolumes } from './volumes.ts';
 
 /** A command with what is wanted and what is there. `targets`: machine or group names; absent or empty: all. */
 export type ReconcileRequest =
+  | SnapshotRequest
   | {
       readonly command: 'up' | 'reload';
       readonly wanted: Project;
@@ -39,7 +42,7 @@ export type ReconcileRequest =
       readonly target: string;
     }
   | {
-      readonly command: 'restart' | 'pause' | 'unpause';
+      readonly command: 'restart' | 'pause' | 'unpause' | 'suspend' | 'resume';
       readonly observation: Observation;
       readonly targets?: readonly string[];
     }
@@ -90,6 +93,14 @@ export function reconcile(request: ReconcileRequest): Plan {
     case 'pause':
     case 'unpause':
       return planPause(request.command, request.observation, targets);
+    case 'snapshot save':
+    case 'snapshot restore':
+    case 'snapshot delete':
+      return planSnapshot(request);
+    case 'suspend':
+      return planSuspend(request.observation, targets);
+    case 'resume':
+      return planResume(request.observation, targets);
     case 'volume rm':
       return removeVolumes(request.observation, targets);
     case 'rename':

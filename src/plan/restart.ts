@@ -1,8 +1,22 @@
 import { TsvError } from '../model/errors.ts';
 import type { Plan } from '../model/plan.ts';
-import type { Observation } from '../model/state.ts';
+import type { Project } from '../model/project.ts';
+import type { Observation, State } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
 import { resolveTargets } from './targets.ts';
+
+/** The project as the state has it; what is chosen waits only for what is chosen, too. */
+export const asItIs = (state: State, chosen: ReadonlySet<string>): Project => ({
+  name: state.projectName,
+  dir: state.projectDir,
+  file: '',
+  digest: state.tsfileDigest,
+  networks: Object.values(state.networks).map(({ spec }) => spec),
+  machines: Object.values(state.machines).map(({ spec }) => ({
+    ...spec,
+    dependsOn: spec.dependsOn.filter(({ machine }) => chosen.has(machine)),
+  })),
+});
 
 /**
  * `restart`: stops what runs and starts it again as the state has it, whatever the Tsfile says by now; what does not run is
@@ -19,18 +33,12 @@ export function planRestart(observation: Observation, targets: readonly string[]
   if (oneOff !== undefined)
     throw new TsvError('TSV_USAGE', `${oneOff} is what tsv run runs: it ends, and does not start again`);
   if (chosen.size === 0) return { nodes: [] };
-  const wanted = {
-    name: state.projectName,
-    dir: state.projectDir,
-    file: '',
-    digest: state.tsfileDigest,
-    networks: Object.values(state.networks).map(({ spec }) => spec),
-    machines: specs.map((spec) => ({
-      ...spec,
-      dependsOn: spec.dependsOn.filter(({ machine }) => chosen.has(machine)),
-    })),
-  };
-  const plan = bringUp(wanted, observation, { targets: [...chosen], reload: true, provision: false, wait: true });
+  const plan = bringUp(asItIs(state, chosen), observation, {
+    targets: [...chosen],
+    reload: true,
+    provision: false,
+    wait: true,
+  });
   return {
     nodes: plan.nodes.map((node) => (node.cause === 'reload' ? { ...node, cause: 'restart' } : node)),
   };

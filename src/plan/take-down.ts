@@ -56,6 +56,7 @@ export function takeDown(
   const stops = addStops(plan, machines, (name) => {
     const observed = observation.machines[name];
     if (mayRun(observed)) return command;
+    if (command === 'halt' && state.machines[name]?.suspended !== undefined) return 'suspended';
     // Stopping clears up after a machine that died; destroying does so by itself. What has completed stays completed.
     if (command === 'destroy' || observed?.state !== 'stopped' || !observed.unexpectedly) return undefined;
     const spec = machines.find((machine) => machine.name === name);

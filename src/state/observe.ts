@@ -2,6 +2,7 @@ import type { Ending, MachineState, Observation, Observed, ProcessRef, State } f
 import { readEnding } from '../sys/kept-files.ts';
 import { isAlive } from '../sys/process.ts';
 import { projectPaths } from './paths.ts';
+import { readSnapshots } from './snapshots.ts';
 
 /** What {@link observe} asks reality. */
 export interface Checks {
@@ -30,6 +31,10 @@ export function observe(state: State | undefined, checks: Checks = realChecks(st
     ),
     sandboxAlive,
     servicesAlive: sandboxAlive && servicesAlive(state, checks),
+    // Few want to know them, and each is a file.
+    get snapshots() {
+      return readSnapshots(state.projectDir);
+    },
   };
 }
 

@@ -23,6 +23,7 @@ export const stateFiles = {
   machines: 'machines',
   disks: 'disks',
   volumes: 'volumes',
+  snapshots: 'snapshots',
 } as const;
 
 /** Temporary files of {@link stateFiles}: `NAME.<16 hex>.tmp`. */
@@ -48,6 +49,8 @@ export interface ProjectPaths {
   readonly volumesDir: string;
   /** `.ts-vm/volumes/NAME`; throws as {@link machineDir} does. */
   volumeDir(name: string): string;
+  /** A file for each snapshot. */
+  readonly snapshotsDir: string;
 }
 
 /** Every path of a project's state folder. Touches nothing. */
@@ -70,6 +73,7 @@ export function projectPaths(projectDir: string): ProjectPaths {
     machineDir: (name) => `${machinesDir}/${checkedName(name)}`,
     volumesDir,
     volumeDir: (name) => `${volumesDir}/${checkedVolume(name)}`,
+    snapshotsDir: below(stateFiles.snapshots),
   };
 }
 

@@ -19,6 +19,7 @@ import type {
   Ulimit,
   VolumeUse,
 } from '../model/project.ts';
+import { type SavedMachine, type Snapshot, snapshotName } from '../model/snapshot.ts';
 import type {
   Ending,
   Health,
@@ -29,6 +30,7 @@ import type {
   RunLimits,
   SandboxState,
   State,
+  Suspended,
   VolumeState,
 } from '../model/state.ts';
 import {
@@ -50,7 +52,9 @@ import { nameLabel, volumeName } from './paths.ts';
 // Names become paths and pids get signals: those are checked closely even though the file is our own.
 const name = matching(nameLabel, 'a name (letters, digits, -)');
 const volume = matching(volumeName, 'the name of a volume');
+const snapshot = matching(snapshotName, 'the name of a snapshot');
 const path = matching(/^\//, 'an absolute path');
+const tag = matching(/^tsv-[0-9a-z]{1,32}$/, 'a tag');
 const digits = matching(/^[0-9]+$/, 'a number');
 const port = wholeFrom(1);
 
@@ -159,14 +163,21 @@ const ending = object<Ending>(
 
 const health = object<Health>({ status: oneOf('starting', 'healthy', 'unhealthy'), since: text }, { reason: text });
 
+const addresses = list(object<MachineAddress>({ network: name, address: text, mac: text, device: text }, {}));
+const steps = mapOf(object<{ fingerprint: string; doneAt: string }>({ fingerprint: text, doneAt: text }, {}));
+const yes: Check<true> = (value, at) => {
+  if (value !== true) throw new Mismatch(at, 'not true');
+  return true;
+};
+
 const machineState = object<MachineState>(
   {
     spec: machine,
     boxDigest: text,
-    addresses: list(object<MachineAddress>({ network: name, address: text, mac: text, device: text }, {})),
+    addresses,
     createdAt: text,
     ready: bool,
-    steps: mapOf(object<{ fingerprint: string; doneAt: string }>({ fingerprint: text, doneAt: text }, {})),
+    steps,
     provider: mapOf(anything),
   },
   {
@@ -178,6 +189,10 @@ const machineState = object<MachineState>(
     health,
     paused: bool,
     layers: list(matching(/^[0-9a-f]{64}\.\d+\.[0-9a-f]{8}$/, 'a layer of the provision cache')),
+    suspended: object<Suspended>({ at: text, memory: bool, provider: mapOf(anything) }, {}),
+    saving: tag,
+    restoring: snapshot,
+    behind: yes,
     movingFrom: name,
     most: object<RunLimits>({ cpus: number }, { memoryBytes: number }),
     boot: oneOf('warm', 'cold'),
@@ -203,6 +218,33 @@ const state = object<State>(
   },
   { sandbox, volumes: mapOf(object<VolumeState>({ keep: bool }, { left: bool }), volume) },
 );
+
+const savedMachine = object<SavedMachine>(
+  {
+    tag,
+    was: oneOf('running', 'paused', 'stopped'),
+    memory: bool,
+    bytes: wholeFrom(0),
+    without: list(text),
+    spec: machine,
+    boxDigest: text,
+    addresses,
+    steps,
+    provider: mapOf(anything),
+  },
+  {},
+);
+
+const snapshotFile = object<Snapshot>({ version, name: snapshot, at: text, machines: mapOf(savedMachine, name) }, {});
+
+/** Checks a parsed file of a snapshot, which is to have this name. @throws Mismatch */
+export function checkSnapshot(value: unknown, wanted: string): Snapshot {
+  const checked = snapshotFile(value, '');
+  if (checked.name !== wanted) throw new Mismatch('name', `not ${wanted}`);
+  for (const [key, { spec }] of Object.entries(checked.machines))
+    if (spec.name !== key) throw new Mismatch(`machines.${key}`, `its spec is named ${spec.name}`);
+  return checked;
+}
 
 /** Checks a parsed state file of the current version. @throws Mismatch with the place of the first mistake */
 export function checkState(value: unknown): State {

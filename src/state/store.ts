@@ -100,7 +100,8 @@ export async function writeState(projectDir: string, state: State): Promise<Stat
   }
 }
 
-async function replaceFile(folder: OwnFolder, name: string, text: string): Promise<void> {
+/** Writes a file of an own folder, whole or not at all, and durably. */
+export async function replaceFile(folder: OwnFolder, name: string, text: string): Promise<void> {
   const temporary = folder.at(temporaryNameOf(name));
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const file = await promises.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);

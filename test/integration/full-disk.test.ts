@@ -9,16 +9,19 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test, vi } from 'vitest';
 import { makeImage } from '../../providers/namespace/disk-image.ts';
+import { snapshots } from '../../providers/namespace/snapshot.ts';
 import { descriptorOf, filesOf } from '../support/content.ts';
 import { fileServer, type Manners, someBytes } from '../support/file-server.ts';
 import { buildIngest, startIngest } from '../support/ingest-process.ts';
 import { isRoot } from '../support/root.ts';
+import { container } from '../unit/plan/fixtures.ts';
 
 /** A content store on a file system of 4 MiB that really fills up. */
 const MiB = 1024 * 1024;
@@ -155,5 +158,24 @@ describe('a full disk', () => {
     rmSync(join(disk.path, 'filler'));
     await makeImage(image);
     expect(readdirSync(join(disk.path, 'disks'))).toEqual(['data.img']);
+  });
+
+  test('in the middle of a snapshot of a container is told, and what was copied goes', async (context) => {
+    const disk = await smallDisk(context);
+    const web = { dir: disk.path, machine: container('web') };
+    const upper = join(disk.path, 'upper');
+    mkdirSync(upper);
+    writeFileSync(join(upper, 'file'), file);
+    const saving = snapshots.save(web, 'tsv-1', new AbortController().signal);
+    await expect(saving).rejects.toMatchObject({
+      code: 'TSV_SNAPSHOT',
+      message: 'web: its files could not be saved',
+      details: expect.arrayContaining([expect.stringMatching(/No space left on device/)]),
+    });
+    expect(await snapshots.tags(web)).toEqual(['tsv-1']);
+    await snapshots.delete(web, 'tsv-1');
+    expect(await snapshots.tags(web)).toEqual([]);
+    expect(readFileSync(join(upper, 'file')).equals(file)).toBe(true);
+    await expect(snapshots.problem(web, { tag: 'tsv-1' })).resolves.toMatch(/not there any more/);
   });
 });

@@ -1,5 +1,13 @@
 import { createInterface } from 'node:readline/promises';
-import { bringUp, pauseMachines, provision, restart as restartMachines, takeDown } from '../../app/run.ts';
+import {
+  bringUp,
+  pauseMachines,
+  provision,
+  restart as restartMachines,
+  suspendMachines,
+  takeDown,
+} from '../../app/run.ts';
+import { listSnapshots } from '../../app/snapshot.ts';
 import { projectStatus } from '../../app/status.ts';
 import { listVolumes } from '../../app/volumes.ts';
 import { TsvError } from '../../model/errors.ts';
@@ -105,6 +113,24 @@ const pausing =
 export const pause = pausing('pause');
 export const unpause = pausing('unpause');
 
+export const suspend: Handler<ChangeOptions> = async (session, targets, options) => {
+  const { plan } = await withProgress(session, options, (emit, signal) =>
+    suspendMachines({ ...common(session, targets, options), command: 'suspend', emit, signal }),
+  );
+  if (options.json !== true && options.quiet !== true)
+    session.stderr.write(plan.nodes.length === 0 ? 'Nothing runs.\n' : 'Go on with: tsv resume\n');
+  return 0;
+};
+
+export const resume: Handler<ChangeOptions> = async (session, targets, options) => {
+  const { plan } = await withProgress(session, options, (emit, signal) =>
+    suspendMachines({ ...common(session, targets, options), command: 'resume', emit, signal }),
+  );
+  if (plan.nodes.length === 0 && options.json !== true && options.quiet !== true)
+    session.stderr.write('Nothing is suspended.\n');
+  return 0;
+};
+
 export const destroy: Handler<ChangeOptions & { force?: boolean }> = async (session, targets, options) => {
   if (options.force !== true && !(await confirmed(session, targets))) {
     session.stderr.write('Nothing was removed.\n');
@@ -127,6 +153,9 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
     targets.length > 0
       ? []
       : listVolumes(session.place).flatMap(({ volume, until }) => (until === 'project' ? [volume] : []));
+  const snapshots = listSnapshots({ place: session.place, targets: [] })
+    .filter((snapshot) => snapshot.machines.some(({ machine }) => names.includes(machine)))
+    .map(({ snapshot }) => snapshot);
   if (names.length + volumes.length === 0) return true;
   if (!session.stdin.isTTY) {
     throw new TsvError('TSV_USAGE', 'destroy asks before it removes, and there is no terminal to ask on', {
@@ -135,16 +164,17 @@ async function confirmed(session: Session, targets: readonly string[]): Promise<
   }
   const ask = createInterface({ input: session.stdin, output: session.stderr });
   try {
-    const answer = await ask.question(`Remove ${whatGoes(names, volumes)}? [y/N] `);
+    const answer = await ask.question(`Remove ${whatGoes(names, volumes, snapshots)}? [y/N] `);
     return /^y(es)?$/i.test(answer.trim());
   } finally {
     ask.close();
   }
 }
 
-function whatGoes(machines: readonly string[], volumes: readonly string[]): string {
-  const listed =
-    volumes.length === 0 ? [] : [`the ${volumes.length === 1 ? 'volume' : 'volumes'} ${volumes.join(', ')}`];
+function whatGoes(machines: readonly string[], volumes: readonly string[], snapshots: readonly string[]): string {
+  const all = (word: string, names: readonly string[]): string[] =>
+    names.length === 0 ? [] : [`the ${names.length === 1 ? word : `${word}s`} ${names.join(', ')}`];
+  const listed = [...all('volume', volumes), ...all('snapshot', snapshots)];
   return [...(machines.length === 0 ? [] : [`${machines.join(', ')} with everything in them`]), ...listed].join(
     ', and ',
   );

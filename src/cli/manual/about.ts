@@ -56,6 +56,15 @@ export const about: Readonly<Record<string, About>> = {
     see: ['destroy', 'up', 'inspect'],
     page: 'living',
   },
+  snapshot: {
+    text: [
+      'Keeps machines as they are at one moment, and sets them back to it. All machines that run stand still while they are saved, and go on together, also when one of them could not be saved: then there is no snapshot.',
+      'Of a virtual machine that runs, memory and devices are saved with its disks, inside them: set back, it goes on where it was, its clock being set. Of one that does not run, the disks are saved. Of a container its files are saved, and not its processes, which begin anew; volumes of the project, disks of containers and shared folders are not in it, and it says so.',
+      'A machine that is set back is what it was then: running or not, with its limits, addresses and finished steps. Where the Tsfile says something else by now, the next up takes that over. destroy removes the snapshots of what it removes.',
+    ],
+    see: ['up', 'destroy', 'pause'],
+    page: 'snapshots',
+  },
   up: {
     text: [
       'Makes, starts and provisions machines until everything is as the Tsfile says, as many at once as do not depend on each other. What is right already is left alone, so that up can be called again and again; what was interrupted goes on where it was.',
@@ -94,6 +103,20 @@ export const about: Readonly<Record<string, About>> = {
     ],
     see: ['up', 'destroy', 'kill'],
     page: 'living',
+  },
+  suspend: {
+    text: [
+      'Stops the CPUs of virtual machines, writes their memory and devices into their disks, and ends them, dependents first. With the last machine the agent and the sandbox go, too. What cannot be saved runs on.',
+    ],
+    see: ['resume', 'pause', 'halt', 'snapshot'],
+    page: 'snapshots',
+  },
+  resume: {
+    text: [
+      'Lets suspended virtual machines go on where they were, with their addresses and forwards, and starts the containers that suspend has halted. The Tsfile is not read: what has changed in it is for the next up.',
+    ],
+    see: ['suspend', 'up'],
+    page: 'snapshots',
   },
   destroy: {
     text: [

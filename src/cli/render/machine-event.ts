@@ -18,6 +18,10 @@ export function eventWords(event: MachineHappening): string {
   switch (event.type) {
     case 'provisioned':
       return `provisioned ${event.step}${event.cached === true ? ', from the cache' : ''}`;
+    case 'saved':
+      return `saved as ${event.snapshot}`;
+    case 'restored':
+      return `is what it was at ${event.snapshot}`;
     case 'renamed':
       return `renamed, was ${event.from}`;
     case 'adjusted':

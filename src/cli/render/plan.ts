@@ -62,7 +62,7 @@ function groupByRow(nodes: readonly PlanNode[]): Map<string, PlanNode[]> {
 
 /** Neighbours with one cause share a line. */
 function linesOf(nodes: readonly PlanNode[]): Line[] {
-  const starts = nodes.some(({ action }) => action.do === 'machine.start');
+  const starts = nodes.some(({ action }) => action.do === 'machine.start' || action.do === 'machine.resume');
   const lines: Line[] = [];
   for (const { action, cause } of nodes) {
     if (starts && followsStart(action)) continue;
@@ -97,8 +97,8 @@ export function planCounts(plan: Plan): string {
   }
   const number = (what: string): number => amounts.get(what) ?? 0;
   const some = (amount: number, text: string): string[] => (amount === 0 ? [] : [text]);
-  const machines = ['recreate', 'create', 'restart', 'start', 'adjust', 'stop', 'destroy', 'check'].flatMap((what) =>
-    some(number(what), `${number(what)} to ${what}`),
+  const machines = ['recreate', 'create', 'restart', 'start', 'resume', 'adjust', 'stop', 'destroy', 'check'].flatMap(
+    (what) => some(number(what), `${number(what)} to ${what}`),
   );
   const counted = (what: Action['do'], one: string, rest: string): string[] =>
     some(number(what), `${count(number(what), one, one === 'box' ? 'boxes' : `${one}s`)} to ${rest}`);
@@ -114,6 +114,9 @@ export function planCounts(plan: Plan): string {
       `${count(number('volume.leave') + number('volume.keep'), 'volume')} to keep`,
     ),
     ...counted('volume.remove', 'volume', 'remove'),
+    ...counted('snapshot.save', 'snapshot', 'save'),
+    ...counted('snapshot.restore', 'snapshot', 'restore'),
+    ...counted('snapshot.delete', 'snapshot', 'delete'),
     ...counted('box.ensure', 'box', 'prepare'),
     ...counted('image.ensure', 'image', 'get'),
   ];
@@ -126,6 +129,7 @@ function machineChange(actions: ReadonlySet<Action['do']>): string | undefined {
   if (actions.has('machine.create')) return actions.has('machine.destroy') ? 'recreate' : 'create';
   if (actions.has('machine.destroy')) return 'destroy';
   if (actions.has('machine.start')) return actions.has('machine.stop') ? 'restart' : 'start';
+  if (actions.has('machine.resume')) return 'resume';
   if (actions.has('machine.stop')) return 'stop';
   if (actions.has('machine.adjust')) return 'adjust';
   const waits = (['machine.wait', 'machine.healthy', 'machine.completed'] as const).some((wait) => actions.has(wait));

@@ -8,7 +8,7 @@ export interface StatusRow {
   readonly kind: 'vm' | 'container';
   /** Of `tsv run`. */
   readonly oneOff?: true;
-  readonly state: 'running' | 'paused' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
+  readonly state: 'running' | 'paused' | 'suspended' | 'stopped' | 'completed' | 'not created' | 'broken' | 'starting';
   readonly health?: { readonly status: 'starting' | 'healthy' | 'unhealthy' };
   /** Why it is so, where that is not plain. */
   readonly detail?: string;
@@ -31,6 +31,7 @@ const stateStyles: Readonly<Record<StatusRow['state'], Style>> = {
   running: 'green',
   starting: 'yellow',
   paused: 'cyan',
+  suspended: 'cyan',
   stopped: 'yellow',
   completed: 'green',
   'not created': 'dim',
@@ -83,7 +84,16 @@ const stateCell = ({ state, health }: StatusRow): Cell =>
 
 /** `3 running, 1 stopped`: what is well first. */
 function summary(machines: readonly StatusRow[]): string {
-  const states = ['running', 'completed', 'starting', 'paused', 'stopped', 'broken', 'not created'] as const;
+  const states = [
+    'running',
+    'completed',
+    'starting',
+    'paused',
+    'suspended',
+    'stopped',
+    'broken',
+    'not created',
+  ] as const;
   const counts = states.map((state) => ({ state, amount: machines.filter((row) => row.state === state).length }));
   return counts.flatMap(({ state, amount }) => (amount === 0 ? [] : [`${amount} ${state}`])).join(', ');
 }
@@ -93,6 +103,8 @@ function nextStep(all: readonly StatusRow[]): string | undefined {
   const down = machines.filter(({ state }) => state === 'stopped' || state === 'not created');
   const broken = machines.filter(({ state }) => state === 'broken');
   if (broken.length > 0) return `tsv up repairs ${named(broken)}`;
+  const asleep = machines.filter(({ state }) => state === 'suspended');
+  if (asleep.length > 0) return `tsv resume lets ${named(asleep)} go on`;
   if (down.length === 0) return undefined;
   const which = down.length === machines.length ? 'them' : named(down);
   return down.every(({ state }) => state === 'not created') ? `tsv up creates ${which}` : `tsv up starts ${which}`;

@@ -105,6 +105,26 @@ export function wordsOf(action: Action): Words {
       return words(action.machine, 'pause', 'pausing', 'paused', 'paused');
     case 'machine.unpause':
       return words(action.machine, 'unpause', 'unpausing', 'unpaused', 'running');
+    case 'machine.suspend':
+      return words(action.machine, 'suspend', 'suspending', 'suspended', 'suspended');
+    case 'machine.resume':
+      return words(action.machine, 'resume', 'resuming', 'resumed', 'running');
+    case 'snapshot.save': {
+      const names = action.machines.join(', ');
+      return words(`snapshot ${action.snapshot}`, `save ${names}`, `saving ${names}`, `has ${names}`, 'saved');
+    }
+    case 'snapshot.restore': {
+      const names = action.machines.join(', ');
+      return words(
+        `snapshot ${action.snapshot}`,
+        `set back ${names}`,
+        `setting back ${names}`,
+        `${names} set back`,
+        'restored',
+      );
+    }
+    case 'snapshot.delete':
+      return words(`snapshot ${action.snapshot}`, 'delete', 'deleting', 'deleted', 'deleted');
     case 'machine.rename': {
       const to = `to ${action.to}`;
       return words(action.machine, `rename ${to}`, `renaming ${to}`, `renamed ${to}`, `is ${action.to}`);

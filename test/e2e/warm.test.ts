@@ -93,7 +93,7 @@ describe('virtual machines that start warm', () => {
 
   test('keep CPUs that can be added; other memory is another start', async () => {
     project().edit((text) => text.replace(`${memory}M`, '300M'));
-    expect((await project().ok('plan')).stdout).toMatch(/template of its warm start/);
+    expect((await project().tsv('plan')).stdout).toMatch(/template of its warm start/);
     project().edit((text) => text.replace('300M', `${memory}M`));
   });
 

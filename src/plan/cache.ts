@@ -78,7 +78,7 @@ export function withLayers(
   project: ProjectName,
   view: CacheView | undefined,
 ): readonly DueStep[] {
-  if (view === undefined) return due;
+  if (machine.cache !== true || view?.digests[machine.name] === undefined) return due;
   const keys = new Map(stepLayers(machine, project, view).map(({ step, key }) => [step, key]));
   return [
     ...cached.map((name): DueStep => ({ name, cause: 'cached', cached: true })),
@@ -86,7 +86,8 @@ export function withLayers(
       .filter(({ name }) => !cached.includes(name))
       .map((step): DueStep => {
         const layer = keys.get(step.name);
-        return layer === undefined ? step : { ...step, layer, ...(view.anew ? { anew: true } : {}) };
+        if (layer === undefined) return { ...step, cause: `${step.cause}, not cached` };
+        return { ...step, layer, ...(view.anew ? { anew: true } : {}) };
       }),
   ];
 }

@@ -105,8 +105,8 @@ describe('the plan of a new machine', () => {
     const machine = web({ provision: [step('one'), step('each', 'always'), step('three')] });
     expect(up(machine, view(keys(machine))).slice(3)).toEqual([
       'machine.cached web one  (cached)',
-      'machine.provision web each  (runs always)',
-      'machine.provision web three  (not done)',
+      'machine.provision web each  (runs always, not cached)',
+      'machine.provision web three  (not done, not cached)',
     ]);
   });
 

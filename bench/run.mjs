@@ -21,9 +21,10 @@ import { rest } from './rest.mjs';
 import { start } from './start.mjs';
 import { status } from './status.mjs';
 import { printTable } from './table.mjs';
+import { vagrant } from './vagrant.mjs';
 import { vm } from './vm.mjs';
 
-const all = [status, exec, oci, start, containers, manyContainers, images, logs, copy, cache, rest, vm];
+const all = [status, exec, oci, start, containers, manyContainers, images, logs, copy, cache, rest, vm, vagrant];
 const { values: options } = parseArgs({
   options: { only: { type: 'string', multiple: true }, rounds: { type: 'string' } },
 });
@@ -42,6 +43,8 @@ const skip = (why) => {
   if (!skipped.has(why)) say(`skipped: ${why}`);
   skipped.add(why);
 };
+const noted = [];
+const note = (text) => noted.push(text);
 // Ctrl-C reaches what runs now, too; its failure ends the run below, after the clean-up.
 process.on('SIGINT', () => {});
 
@@ -52,11 +55,13 @@ try {
   const rows = [];
   for (const { name, rounds, run } of all.filter((row) => options.only?.includes(row.name) ?? true)) {
     say(name);
-    rows.push(...(await run({ dir, rounds: Number(options.rounds ?? rounds), cleanup, docker, skip })));
+    rows.push(...(await run({ dir, rounds: Number(options.rounds ?? rounds), cleanup, docker, skip, note })));
   }
   const machine = await describeMachine({ loadBefore, docker: await opening });
   const table = printTable(rows);
-  const notes = [...machine, ...[...skipped].map((why) => `skipped: ${why}`)].map((line) => `- ${line}`).join('\n');
+  const notes = [...machine, ...noted, ...[...skipped].map((why) => `skipped: ${why}`)]
+    .map((line) => `- ${line}`)
+    .join('\n');
   console.log(`${table}\n\n${notes}`);
   if (options.only === undefined) writeFileSync(join(import.meta.dirname, 'results.md'), resultsPage(table, notes));
 } catch (error) {
@@ -83,6 +88,6 @@ ${table}
 
 ${notes}
 
-The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked. A start within the agent is the time that \`tsv up --json\` gives for the step; \`runc run\` is timed with its end and clean-up. Memory is what \`MemAvailable\` has lost, divided by the containers.
+The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked. Vagrant's VM has the disk, the kernel and the initrd of tsv's own box, the same memory and one CPU, emulated as well; its box lies in libvirt's pool already, nothing is shared with it and no key exchanged. A start within the agent is the time that \`tsv up --json\` gives for the step; \`runc run\` is timed with its end and clean-up. Memory is what \`MemAvailable\` has lost, divided by the containers.
 `;
 }

@@ -5,7 +5,7 @@ import type { MachineContext, Transport } from '../../src/model/provider.ts';
 import type { Measure } from '../../src/model/timings.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
 import { type Attachment, within } from './attachment.ts';
-import { lastLogLines, plainLines } from './console.ts';
+import { lastLogLines } from './console.ts';
 import { machineFiles } from './files.ts';
 import { asObject } from './qmp.ts';
 import { awaitReadiness, consoleDetails, type Readiness } from './readiness.ts';
@@ -140,7 +140,7 @@ async function doom(context: MachineContext, { exited, panicked, console }: Atta
   const { name } = context.machine;
   const panic = await Promise.race([exited, panicked]);
   if (typeof panic === 'string') {
-    throw new TsvError('TSV_WAIT', `${name}: its kernel panicked: ${plainLines(panic, 1).join('')}`, {
+    throw new TsvError('TSV_WAIT', `${name}: its kernel panicked: ${panic}`, {
       details: consoleDetails(aroundPanic(console.lastLines(100))),
       hint: `tsv up ${name} tries again; when it panics again, its box or its memory: setting is at fault`,
     });

@@ -145,17 +145,21 @@ export interface Console {
 
 const tailBytes = 64 << 10;
 const panicPattern = /Kernel panic - not syncing: ([^\r\n]*)[\r\n]/g;
+/** It goes into the state. */
+const reasonLength = 200;
 /** What Linux prints when it goes down in order (kernel/reboot.c), and the first thing after its start. */
 const goesOn = /reboot: (?:Restarting system|Power down|System halted)|Linux version \d/;
 
 /**
- * Pure. Why the kernel panicked, in its own words, when that is the last thing that happened to it. This is what a guest prints:
- * it counts where something else shows that the system went down.
+ * Pure. Why the kernel panicked, in its own words, printable as they are, when that is the last thing that happened to it. This
+ * is what a guest prints: it counts where something else shows that the system went down.
  */
 export function panicOf(text: string): string | undefined {
   const last = [...text.matchAll(panicPattern)].at(-1);
   if (last === undefined || goesOn.test(text.slice(last.index + last[0].length))) return undefined;
-  return last[1];
+  return plainLines(last[1] ?? '', 1)
+    .join('')
+    .slice(0, reasonLength);
 }
 
 /** The same, of a machine's console log, whether it runs or not. */

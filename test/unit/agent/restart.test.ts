@@ -9,6 +9,7 @@ const endings: Readonly<Record<string, Ending>> = {
   'ended with 3': failed,
   'killed by a signal': { at, why: 'killed', signal: 'KILL' },
   'out of memory': { at, why: 'oom', signal: 'KILL' },
+  'its kernel panicked': { at, why: 'panicked', detail: 'VFS: Unable to mount root fs' },
   lost: { at, why: 'lost' },
 };
 

@@ -202,6 +202,8 @@ describe("a running machine's console", () => {
     expect(console.panic()).toBeUndefined();
     await printed('nic - not syncing: VFS: Unable to mount root fs\r\n[    1.3] CPU: 0');
     expect(console.panic()).toBe('VFS: Unable to mount root fs');
+    await printed(`Kernel panic - not syncing: \x1b[2Jred\x07${'x'.repeat(1000)}\r\n`);
+    expect(console.panic()).toBe(`red${'x'.repeat(197)}`);
     await printed('[    0.0] Linux version 6.1.0\r\n');
     expect(console.panic()).toBeUndefined();
     console.close();

@@ -326,7 +326,9 @@ describe('a virtual machine beside a container', () => {
     expect((await project().run(['qemu-io', '-f', 'qcow2', '-c', 'write -z 0 1M', disk])).code).toBe(0);
     const { code, stderr } = await project().tsv('up vm', { timeoutMs: 90_000 });
     expect(code).toBe(1);
-    expect(stderr).toMatch(/vm: its kernel panicked: Attempted to kill init![\s\S]*no root file system/);
+    expect(stderr).toMatch(
+      /vm: its kernel panicked: Attempted to kill init![\s\S]*Kernel panic - not syncing: Attempted/,
+    );
     const ended = /its kernel panicked: Attempted to kill init!/;
     await until('how it ended is known', async () => ended.test((await project().states()).vm ?? ''));
     expect((await project().ok('events vm')).stdout).toMatch(ended);

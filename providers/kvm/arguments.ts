@@ -52,6 +52,12 @@ function option(head: string, properties: Readonly<Record<string, string | numbe
   return [head, ...rest].filter((part) => part !== '').join(',');
 }
 
+/**
+ * Of the devices below and their places: a memory that was saved goes on with no others. It grows with each change of them that
+ * a guest can see.
+ */
+export const deviceLayout = 1;
+
 /** QEMU's name for the balloon. */
 export const balloonId = 'balloon';
 

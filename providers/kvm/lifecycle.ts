@@ -19,7 +19,7 @@ import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
 import { qemuProgram } from './probe.ts';
 import { asObject, type Qmp } from './qmp.ts';
-import { loadMemory, type Shape, shapeIn } from './snapshot.ts';
+import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
 import { errorText } from './text.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
@@ -173,7 +173,10 @@ export function createLifecycle({ launcher, accel, nic }: LifecycleOptions) {
         await record(process);
         const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
         const most = await mostOf(qmp);
-        if (load !== undefined && shape !== undefined) await loadMemory(qmp, load.tag, shape);
+        if (load !== undefined && shape !== undefined)
+          await loadMemory(qmp, load.tag, shape).catch((error: unknown) => {
+            throw notLoaded(machine.name, error);
+          });
         else if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
         return { process, accel: chosen ?? (await reportedAccel(qmp)), ...(most === undefined ? {} : { most }) };
       } catch (error) {

@@ -67,6 +67,11 @@ function option(head: string, properties: Readonly<Record<string, string | numbe
 
 const channel = (id: string, channel: Channel): string =>
   option('socket', 'path' in channel ? { id, path: channel.path, server: 'on', wait: 'off' } : { id, fd: channel.fd });
+/**
+ * Of the devices below and their places: a memory that was saved goes on with no others. It grows with each change of them that
+ * a guest can see.
+ */
+export const deviceLayout = 1;
 
 /** QEMU's name for the balloon. */
 export const balloonId = 'balloon';

@@ -22,7 +22,7 @@ import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } 
 import { endingOfQemu } from './ending.ts';
 import { type MachineFiles, machineFiles } from './files.ts';
 import { asObject, type Qmp } from './qmp.ts';
-import { loadMemory, type Shape, shapeIn } from './snapshot.ts';
+import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
 import { machineSpec } from './spec.ts';
 import { errorText } from './text.ts';
 import { goOn, isWarmable, takeTemplate } from './warm.ts';
@@ -153,7 +153,10 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
         rmSync(files.unused);
         syncFolder(context.dir);
       }
-      if (load !== undefined) await loadMemory(qmp, load.tag, load.shape);
+      if (load !== undefined)
+        await loadMemory(qmp, load.tag, load.shape).catch((error: unknown) => {
+          throw notLoaded(context.machine.name, error);
+        });
       else if (template === undefined) await qmp.execute('cont');
       return {
         process,

@@ -4,7 +4,7 @@ import type { MachineContext, Snapshots } from '../../src/model/provider.ts';
 import { templatesFolder } from '../../src/store/template/layout.ts';
 import { mustRun } from '../../src/sys/command.ts';
 import type { AccelChooser } from './accel.ts';
-import { escapeValue } from './arguments.ts';
+import { deviceLayout, escapeValue } from './arguments.ts';
 import { balloonBytes } from './balloon.ts';
 import { cpuSlots, plugCpus } from './cpus.ts';
 import { checkDataDisk, checkOverlay } from './disk.ts';
@@ -21,6 +21,8 @@ import { errorText } from './text.ts';
 
 /** The shape of a QEMU whose memory was saved: only one of the same shape can load it. */
 export interface Shape {
+  /** See {@link deviceLayout}. */
+  readonly layout: number;
   /** With its version: `pc-q35-7.2`. */
   readonly machineType: string;
   readonly accel: 'kvm' | 'tcg';
@@ -40,6 +42,7 @@ export async function shapeOf(qmp: Qmp, cpuModel: string): Promise<Shape> {
   const kvm = asObject(await qmp.execute('query-kvm')).enabled === true;
   const slots = await cpuSlots(qmp);
   return {
+    layout: deviceLayout,
     machineType: type.replace(/-machine$/, ''),
     accel: kvm ? 'kvm' : 'tcg',
     ...(kvm ? { cpuModel } : {}),
@@ -63,8 +66,8 @@ async function hasBalloon(qmp: Qmp): Promise<boolean> {
 
 /** What was kept, checked: it becomes part of a command line, and a project's folder may come from anywhere. @throws TSV_SNAPSHOT */
 export function shapeIn(kept: Readonly<Record<string, unknown>>): Shape {
-  const { machineType, accel, cpuModel, bootCpus, cpus, mostCpus, memoryBytes, balloon } = kept;
-  const numbers = [bootCpus, cpus, mostCpus, memoryBytes];
+  const { layout, machineType, accel, cpuModel, bootCpus, cpus, mostCpus, memoryBytes, balloon } = kept;
+  const numbers = [layout, bootCpus, cpus, mostCpus, memoryBytes];
   if (
     typeof machineType === 'string' &&
     /^[A-Za-z0-9._+-]+$/.test(machineType) &&
@@ -73,6 +76,7 @@ export function shapeIn(kept: Readonly<Record<string, unknown>>): Shape {
     numbers.every((value) => Number.isSafeInteger(value) && Number(value) > 0)
   ) {
     return {
+      layout: Number(layout),
       machineType,
       accel,
       ...(typeof cpuModel === 'string' ? { cpuModel } : {}),
@@ -93,6 +97,13 @@ export async function loadMemory(qmp: Qmp, tag: string, shape: Shape): Promise<v
   await plugCpus(qmp, shape.cpus);
   await runJob(qmp, 'snapshot-load', tag, { tag, vmstate: firstDisk, devices: await diskNodes(qmp) });
 }
+
+export const notLoaded = (name: string, error: unknown): TsvError =>
+  new TsvError('TSV_SNAPSHOT', `${name}: QEMU does not take its memory back`, {
+    details: [errorText(error)],
+    hint: `tsv snapshot restore --disks-only does without it; where it was suspended, tsv halt ${name} throws it away`,
+    cause: error,
+  });
 
 const firstDisk = 'disk0';
 
@@ -211,6 +222,8 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
         return 'its disk does not have it';
       if (!memory) return undefined;
       const shape = shapeIn(provider);
+      if (shape.layout !== deviceLayout)
+        return 'its memory is of a machine with other devices, of another version of tsv';
       if (shape.accel === 'kvm') {
         const { cpuModel } = accel.facts();
         if (cpuModel !== shape.cpuModel)

@@ -138,13 +138,13 @@ export class ProjectSnapshots {
   }
 
   /** Asked first, of all of them; then they are stopped, set back, and go on together. */
-  async restore({ snapshot: name, machines }: SnapshotRestore, context: ActionContext): Promise<void> {
+  async restore({ snapshot: name, machines, disksOnly }: SnapshotRestore, context: ActionContext): Promise<void> {
     const snapshot = this.find(name);
     if (snapshot === undefined) throw new TsvError('TSV_USAGE', `this project has no snapshot ${name}`);
     const savedOf = (machine: string): SavedMachine => {
       const saved = snapshot.machines[machine];
       if (saved === undefined) throw new TsvError('TSV_INTERNAL', `the snapshot ${name} has no ${machine}`);
-      return saved;
+      return disksOnly ? { ...saved, memory: false } : saved;
     };
     await this.inTurns(machines, async () => {
       const problems = await Promise.all(

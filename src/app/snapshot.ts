@@ -86,10 +86,10 @@ function freeName(wanted: string, taken: readonly string[]): string {
 
 /** @param options `drop`: it is deleted afterwards @throws TSV_USAGE, TSV_UNKNOWN_MACHINE, TSV_SNAPSHOT */
 export async function restoreSnapshot(
-  options: RunOptions & { readonly name: string; readonly drop: boolean },
+  options: RunOptions & { readonly name: string; readonly drop: boolean; readonly disksOnly: boolean },
 ): Promise<void> {
-  const { name, targets, drop } = options;
-  const { plan } = await change(options, { command: 'snapshot restore', name, targets, drop });
+  const { name, targets, drop, disksOnly } = options;
+  const { plan } = await change(options, { command: 'snapshot restore', name, targets, drop, disksOnly });
   const names = plan.nodes.flatMap(({ action }) => (action.do === 'snapshot.restore' ? action.machines : []));
   await tellChanges(options, names);
 }

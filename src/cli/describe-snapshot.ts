@@ -30,6 +30,7 @@ export function describeSnapshot(program: Command, act: Act): void {
   command('restore', 'set machines back to what they were', 'restore')
     .argument('<name>', 'the snapshot')
     .argument('[machines...]', 'of its machines only these')
+    .option('--disks-only', 'virtual machines without their memory, as after a power cut; they stay halted')
     .option(...quiet)
     .addHelpText('after', restoreHelp);
   command('delete', 'delete snapshots; the machines stay as they are', 'remove')

@@ -71,6 +71,8 @@ export interface SnapshotRestore {
   readonly do: 'snapshot.restore';
   readonly snapshot: string;
   readonly machines: readonly string[];
+  /** Virtual machines without their memory, as after a power cut: they do not run then. */
+  readonly disksOnly: boolean;
 }
 
 export interface PlanNode {

@@ -24,6 +24,8 @@ export type SnapshotRequest =
       readonly targets: readonly string[];
       /** It is deleted afterwards. */
       readonly drop: boolean;
+      /** See {@link SnapshotRestore}. */
+      readonly disksOnly: boolean;
     }
   | {
       readonly command: 'snapshot delete';
@@ -106,7 +108,7 @@ export const halfRestored = (name: string, snapshot: string): TsvError =>
     hint: `tsv snapshot restore ${snapshot} ${name}`,
   });
 
-function planRestore({ observation, name, targets, drop }: Request<'snapshot restore'>): Plan {
+function planRestore({ observation, name, targets, drop, disksOnly }: Request<'snapshot restore'>): Plan {
   const snapshot = snapshotOf(observation, name);
   const { state } = observation;
   const saved = Object.values(snapshot.machines).map(({ spec }) => spec);
@@ -115,10 +117,13 @@ function planRestore({ observation, name, targets, drop }: Request<'snapshot res
   if (problems.length > 0) throw notRestored(name, problems);
   const plan = new PlanBuilder();
   const machines = inDependencyOrder(saved.filter((spec) => all.includes(spec.name)));
-  const running = machines.filter((spec) => snapshot.machines[spec.name]?.was !== 'stopped');
+  const running = machines.filter((spec) => {
+    const part = snapshot.machines[spec.name];
+    return part !== undefined && part.was !== 'stopped' && !(part.memory && disksOnly);
+  });
   const ground = addGround(plan, observation, running);
   const restored = plan.add(
-    { do: 'snapshot.restore', snapshot: name, machines: machines.map((spec) => spec.name) },
+    { do: 'snapshot.restore', snapshot: name, machines: machines.map((spec) => spec.name), disksOnly },
     `as of ${snapshot.at}`,
     ground,
   );
@@ -159,6 +164,9 @@ function addGround(
 export const notRestored = (name: string, problems: readonly string[]): TsvError =>
   new TsvError('TSV_SNAPSHOT', `the snapshot ${name} cannot be restored here and now; nothing was changed`, {
     details: problems,
+    ...(problems.some((problem) => problem.includes('its memory'))
+      ? { hint: `tsv snapshot restore --disks-only ${name}   # without memory, as after a power cut` }
+      : {}),
   });
 
 /** Why a machine of a snapshot cannot become what it was; pure: what disks and files say is asked later. */

@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { killNow } from '../support/cli.ts';
@@ -11,6 +12,7 @@ networks: { default: { mode: isolated } }
 machines:
   vm:
     box: debian-12
+    warm: false # its memory is its own, whatever templates there are: other tests are about these
     memory: 256M
     disks: [{ name: data, size: 16M }]
   box: { image: debian-12, memory: 64M, depends_on: [vm] }
@@ -159,6 +161,14 @@ describe('a virtual machine that is suspended', () => {
     expect(await bootId()).toBe(before);
     expect(await project().states()).toMatchObject({ vm: 'running' });
     await project().ok('snapshot restore down');
+    expect(await project().states()).toMatchObject({ vm: 'stopped' });
+    // Of another version of tsv, say.
+    const file = join(project().dir, '.ts-vm', 'snapshots', 'then.json');
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/"layout": \d+/, '"layout": 999'));
+    expect((await project().tsv('snapshot restore then')).stderr).toMatch(
+      /nothing was changed[\s\S]*--disks-only then/,
+    );
+    await project().ok('snapshot restore --disks-only then vm');
     expect(await project().states()).toMatchObject({ vm: 'stopped' });
     const { stderr } = await project().ok('destroy --force');
     expect(stderr).toMatch(/vm +its 2 snapshots went with it: then, down/);

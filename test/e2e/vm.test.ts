@@ -17,6 +17,7 @@ networks:
 machines:
   vm:
     box: debian-12
+    warm: false # one that booted has all of its memory for itself, and can give it back
     memory: 384M
     disks: [{ name: data, size: 16M }]
     networks: [default, { name: backend, address: 10.99.9.10 }]

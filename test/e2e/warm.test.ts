@@ -85,6 +85,17 @@ describe('virtual machines that start warm', () => {
     expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(5);
   });
 
+  test('go on from a suspension as they were, with the right time', async () => {
+    const lasting = 'cat /proc/sys/kernel/random/boot_id /etc/machine-id; ls /run/mark';
+    await inside('first', 'touch /run/mark');
+    const before = await inside('first', lasting);
+    await project().ok('suspend first', booting);
+    await project().ok('resume first', booting);
+    expect(await inside('first', lasting)).toEqual(before);
+    const [seconds = ''] = await inside('first', 'date +%s');
+    expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(5);
+  });
+
   test('keep a log that begins with them', async () => {
     const said = async () =>
       (await inside('first', 'journalctl --boot --no-pager --output cat | tail -n 40')).join('\n');

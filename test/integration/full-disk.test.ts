@@ -1,5 +1,3 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import {
   closeSync,
   mkdirSync,
@@ -20,7 +18,7 @@ import { snapshots } from '../../providers/namespace/snapshot.ts';
 import { descriptorOf, filesOf } from '../support/content.ts';
 import { fileServer, type Manners, someBytes } from '../support/file-server.ts';
 import { buildIngest, startIngest } from '../support/ingest-process.ts';
-import { isRoot } from '../support/root.ts';
+import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { container } from '../unit/plan/fixtures.ts';
 
 /** A content store on a file system of 4 MiB that really fills up. */
@@ -37,35 +35,6 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-interface SmallDisk {
-  /** As this process sees it. */
-  readonly path: string;
-  /** As seen by what runs behind {@link enter}. */
-  readonly inside: string;
-  readonly enter: readonly string[];
-}
-
-/** A tmpfs of 4 MiB in a mount namespace that ends with the test. */
-async function smallDisk(context: TestContext): Promise<SmallDisk> {
-  const inside = mkdtempSync(join(folder, 'disk-'));
-  const namespaces = isRoot ? ['--mount'] : ['--user', '--map-root-user', '--mount'];
-  const script = 'mount -t tmpfs -o size=4m,mode=0700 tmpfs "$0" && echo ready && read -r _';
-  if (spawnSync('unshare', [...namespaces, 'true']).status !== 0) return context.skip('no mount namespaces here');
-  const holder = spawn('unshare', [...namespaces, 'sh', '-c', script, inside], { stdio: ['pipe', 'pipe', 'inherit'] });
-  onTestFinished(async () => {
-    holder.stdin.end();
-    if (holder.exitCode === null) await once(holder, 'close');
-  });
-  await once(holder.stdout, 'data');
-  const enter = [
-    'nsenter',
-    `--target=${holder.pid}`,
-    ...(isRoot ? [] : ['--user', '--preserve-credentials']),
-    '--mount',
-  ];
-  return { path: `/proc/${holder.pid}/root${inside}`, inside, enter };
-}
-
 async function ingest(disk: SmallDisk, url: string, wanted = descriptor) {
   mkdirSync(join(disk.path, 'images'), { recursive: true });
   return startIngest([...disk.enter, process.execPath, program], join(disk.inside, 'images'), url, wanted);
@@ -81,7 +50,7 @@ function fill(disk: SmallDisk, left: number): void {
 
 describe('a full disk', () => {
   test('is told before a download that cannot fit', async (context) => {
-    const disk = await smallDisk(context);
+    const disk = await smallDisk(context, folder, 4);
     const server = await fileServer(file);
     fill(disk, 1 * MiB);
     const { ended } = await ingest(disk, server.url);
@@ -92,7 +61,7 @@ describe('a full disk', () => {
 
   /** Fills the disk when 1 MiB has come, and then lets the rest come. */
   async function fillsMeanwhile(context: TestContext, manners: Manners) {
-    const disk = await smallDisk(context);
+    const disk = await smallDisk(context, folder, 4);
     const server = await fileServer(file, {
       ...manners,
       dropAfter: (index) => (index === 0 ? 1.5 * MiB : undefined),
@@ -126,7 +95,7 @@ describe('a full disk', () => {
   });
 
   test('that shows only when the last bytes are written leaves nothing either', async (context) => {
-    const disk = await smallDisk(context);
+    const disk = await smallDisk(context, folder, 4);
     const small = file.subarray(0, 600 * 1024); // less than what is written at a time
     const server = await fileServer(small, {
       ranges: () => false,
@@ -142,7 +111,7 @@ describe('a full disk', () => {
   });
 
   test("that has no room for a container's disk is told with its path, and no half of one is left", async (context) => {
-    const disk = await smallDisk(context);
+    const disk = await smallDisk(context, folder, 4);
     fill(disk, 64 * 1024);
     const file = join(disk.path, 'disks/data.img');
     vi.stubEnv('PATH', `${process.env.PATH}:/usr/sbin:/sbin`); // an ordinary user's lacks them, the agent's does not
@@ -161,7 +130,7 @@ describe('a full disk', () => {
   });
 
   test('in the middle of a snapshot of a container is told, and what was copied goes', async (context) => {
-    const disk = await smallDisk(context);
+    const disk = await smallDisk(context, folder, 4);
     const web = { dir: disk.path, machine: container('web') };
     const upper = join(disk.path, 'upper');
     mkdirSync(upper);

@@ -27,6 +27,7 @@ import { isAlive } from '../../src/sys/process.ts';
 import { readUserMap } from '../../src/sys/userns.ts';
 import { hostLauncher, loopbackDialler } from '../support/host-launcher.ts';
 import { type GuestMode, makeGuest } from '../support/kvm-guest.ts';
+import { smallDisk } from '../support/small-disk.ts';
 
 const store = storeDir(process.env);
 const boxesDir = new URL('../../boxes', import.meta.url).pathname;
@@ -304,6 +305,33 @@ describe('a virtual machine on a real QEMU', () => {
       await provider.stop(context, { force: false, forced: (why) => told.push(why) });
       expect(isAlive(context.process)).toBe(false);
       expect(told).toEqual(['its QEMU did not answer, and was killed']);
+    },
+  );
+
+  test(
+    'F6 whose disk has no room for its memory is told so before it is saved, and stays as it is',
+    patience,
+    async (context) => {
+      const disk = await smallDisk(context, shared, 16);
+      const machine = await up({ ...contextOf('deaf'), dir: disk.path });
+      await printed(machine, 'guest is up');
+      await provider.pause(machine, true);
+      await expect(provider.snapshots.save(machine, 'tsv-1', signal)).rejects.toMatchObject({
+        code: 'TSV_SNAPSHOT',
+        message: 'db: there is no room for its memory',
+        details: [expect.stringMatching(/^it has up to 128M, and \d+M are free/)],
+      });
+      expect(await provider.snapshots.tags(machine)).toEqual([]);
+      await provider.pause(machine, false);
+      await provider.stop(machine, { force: true });
+      // Without memory it needs none.
+      const off = { ...machine, process: undefined };
+      expect(await provider.snapshots.save(off, 'tsv-1', signal)).toMatchObject({ memory: false });
+      expect(await provider.snapshots.tags(off)).toEqual(['tsv-1']);
+      const saved = { tag: 'tsv-2', memory: false, provider: {} };
+      expect(await provider.snapshots.problem(off, saved)).toBe('its disk does not have it');
+      await provider.snapshots.delete(off, 'tsv-1');
+      expect(await provider.snapshots.tags(off)).toEqual([]);
     },
   );
 

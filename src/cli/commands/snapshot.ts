@@ -42,9 +42,20 @@ const saving =
 export const save = saving(false);
 export const push = saving(true);
 
-export const restore: Handler<Options> = async (session, [name = '', ...targets], options) => {
+export const restore: Handler<Options & { disksOnly?: boolean }> = async (
+  session,
+  [name = '', ...targets],
+  options,
+) => {
   await withProgress(session, options, (emit, signal) =>
-    restoreSnapshot({ ...common(session, targets), name, drop: false, emit, signal }),
+    restoreSnapshot({
+      ...common(session, targets),
+      name,
+      drop: false,
+      disksOnly: options.disksOnly === true,
+      emit,
+      signal,
+    }),
   );
   return 0;
 };
@@ -52,7 +63,7 @@ export const restore: Handler<Options> = async (session, [name = '', ...targets]
 export const pop: Handler<Options & { delete: boolean }> = async (session, _, options) => {
   const name = lastPushed(session);
   await withProgress(session, options, (emit, signal) =>
-    restoreSnapshot({ ...common(session, []), name, drop: options.delete, emit, signal }),
+    restoreSnapshot({ ...common(session, []), name, drop: options.delete, disksOnly: false, emit, signal }),
   );
   return 0;
 };

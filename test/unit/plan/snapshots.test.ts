@@ -38,8 +38,8 @@ const save = (observation: Observation, name: string, targets: string[] = [], mo
   ...{ command: 'snapshot save', observation, name, targets, replace: false, pushed: false },
   ...more,
 });
-const restore = (observation: Observation, targets: string[] = []): ReconcileRequest => ({
-  ...{ command: 'snapshot restore', observation, name: 'first', targets, drop: false },
+const restore = (observation: Observation, targets: string[] = [], disksOnly = false): ReconcileRequest => ({
+  ...{ command: 'snapshot restore', observation, name: 'first', targets, drop: false, disksOnly },
 });
 const refusal = (request: ReconcileRequest): unknown => {
   try {
@@ -87,6 +87,14 @@ describe('tsv snapshot restore', () => {
       [2] <- 1  machine.wait db  (it ran then)
       [3] <- 2  machine.start web  (it ran then)
       [4] <- 3  machine.wait web  (it ran then)
+    `);
+  });
+
+  test('leaves virtual machines halted that are to be without their memory', () => {
+    expect(printed(restore(having(afterUp(shop), { web: {}, db: {} }), [], true))).toBe(text`
+      [1]  snapshot.restore first db web  (as of 2026-01-01T00:00:00.000Z)
+      [2] <- 1  machine.start web  (it ran then)
+      [3] <- 2  machine.wait web  (it ran then)
     `);
   });
 

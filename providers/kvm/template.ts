@@ -23,7 +23,7 @@ import type { BoxRef } from '../../src/model/provider.ts';
 import { generateKeyPair } from '../../src/ssh/keys.ts';
 import { holdingLock } from '../../src/store/held-lock.ts';
 import { templateFiles, templatePaths } from '../../src/store/template/layout.ts';
-import { findTemplate, sealTemplate, type Template } from '../../src/store/template/template.ts';
+import { disown, findTemplate, sealTemplate, type Template, whyUnusable } from '../../src/store/template/template.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
 import type { KvmFacts } from './accel.ts';
 import { qemuArguments } from './arguments.ts';
@@ -86,12 +86,12 @@ const restEveryMs = 250;
 export async function ensureTemplate(request: TemplateRequest, options: MakeOptions): Promise<Template> {
   const key = templateKeyOf(request);
   const paths = templatePaths(request.store, key);
-  const there = findTemplate(request.store, key);
+  const there = await usable(request.store, key);
   if (there !== undefined) return there;
   mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
   const waiting = () => options.progress('another tsv makes this template: waiting');
   return holdingLock(paths.lock, 'exclusive', { signal: options.signal, waiting }, async () => {
-    const sinceThen = findTemplate(request.store, key);
+    const sinceThen = await usable(request.store, key);
     if (sinceThen !== undefined) return sinceThen;
     for (const name of readdirSync(paths.folder))
       if (name.startsWith(paths.unfinished)) rmSync(join(paths.folder, name), { recursive: true, force: true });
@@ -110,6 +110,14 @@ export async function ensureTemplate(request: TemplateRequest, options: MakeOpti
     if (made === undefined) throw failure(request, new Error(`it vanished from ${paths.folder}`));
     return made;
   });
+}
+
+/** The template with this key; one that is damaged is none any more. */
+async function usable(store: string, key: string): Promise<Template | undefined> {
+  const template = findTemplate(store, key);
+  if (template === undefined || (await whyUnusable(template.dir)) === undefined) return template;
+  disown(template.dir);
+  return undefined;
 }
 
 /** Makes templates in the background, one after the other. */

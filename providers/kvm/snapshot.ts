@@ -202,6 +202,9 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
       const { disk } = machineFiles(context);
       await requireRoom(name, disk, qmp);
       const shape = await shapeOf(qmp, accel.facts().cpuModel);
+      // One that went on from a template still has it, and then only its like could load what is saved.
+      const shared = { capability: 'x-ignore-shared', state: false };
+      await qmp.execute('migrate-set-capabilities', { capabilities: [shared] });
       try {
         await runJob(qmp, 'snapshot-save', tag, { tag, vmstate: firstDisk, devices: await diskNodes(qmp) });
       } catch (error) {

@@ -51,14 +51,6 @@ export async function openVagrant({ dir, cleanup, skip }) {
 
 /** @returns a command line that runs another one where the libvirtd is */
 async function startLibvirt(home, cleanup) {
-  // The user that libvirt was built for may not be there; it is not used.
-  for (const [file, line] of [
-    ['passwd', 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin'],
-    ['group', 'libvirt-qemu:x:64055:'],
-  ]) {
-    const text = readFileSync(`/etc/${file}`, 'utf8');
-    writeFileSync(join(home, file), text.includes('libvirt-qemu:') ? text : `${text}${line}\n`);
-  }
   writeFileSync(
     join(home, 'qemu.conf'),
     'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\ncgroup_controllers = []\nremember_owner = 0\n',
@@ -66,11 +58,14 @@ async function startLibvirt(home, cleanup) {
   writeFileSync(join(home, 'libvirtd.conf'), 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n');
   // The shell stays as their init: libvirt waits for the QEMUs that it ends to be gone, and they are not its children.
   const script = `
-    for folder in /run /var/lib /var/cache /var/log /etc/libvirt; do mount -t tmpfs tmpfs $folder; done
-    mkdir -p /var/log/libvirt/qemu
+    for folder in /run /var/lib /var/cache /var/log; do mount -t tmpfs tmpfs $folder; done
+    mkdir -p /var/log/libvirt/qemu /run/etc
+    cp -a /etc/. /run/etc/
+    mount --bind /run/etc /etc
+    # The user that libvirt was built for may not be there; it is not used.
+    getent passwd libvirt-qemu || echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >>/etc/passwd
+    getent group libvirt-qemu || echo 'libvirt-qemu:x:64055:' >>/etc/group
     cp qemu.conf /etc/libvirt/
-    mount --bind passwd /etc/passwd
-    mount --bind group /etc/group
     ip link set lo up
     libvirtd -f libvirtd.conf &
     wait`;
@@ -134,6 +129,7 @@ machines:
   vm:
     box: ${boxName}
     memory: 512M
+    warm: false
     provision:
       - name: vagrant
         shell:

@@ -16,16 +16,20 @@ export const vagrant = {
     if (programPath('qemu-system-x86_64') === undefined)
       return skip('QEMU is not installed (Debian: qemu-system-x86)') ?? [];
     await buildBox('vm');
-    const can = await abilities();
-    const project = (name, replicas) => {
+    const project = (name, { replicas = 1, warm = true } = {}) => {
       const made = createProject(
         join(dir, `vagrant-${name}`),
-        `version: 1\nproject: bench-${name}\ndefaults: { memory: 512M, cpus: 1 }\nmachines:\n  vm: { box: ${boxName}${replicas === undefined ? '' : `, replicas: ${replicas}`} }\n`,
+        `version: 1
+project: bench-${name}
+defaults: { memory: 512M, cpus: 1, warm: ${warm} }
+machines:
+  vm: { box: ${boxName}${replicas === 1 ? '' : `, replicas: ${replicas}`} }
+`,
       );
       cleanup(() => made.time('destroy', '-f', '--quiet'));
       return made;
     };
-    const one = project('one');
+    const one = project('cold', { warm: false });
     const other = await openVagrant({ dir, cleanup, skip });
     const theirs = other?.project();
     if (theirs !== undefined) {
@@ -37,103 +41,64 @@ export const vagrant = {
     }
     const cold = await interleave(
       [
-        async () => ({ up: await one.time('up', '--quiet'), ...(await life(one, can)) }),
-        ...(theirs === undefined ? [] : [async () => theirLife(theirs, can)]),
+        async () => ({ up: await one.time('up', '--quiet'), ...(await life(one)) }),
+        ...(theirs === undefined ? [] : [async () => theirLife(theirs)]),
       ],
       { rounds, warmups: 0 },
     );
-    const warm = can.warm ? await warmRows({ one, project, rounds, theirs: cold.theirUp }) : [];
-    const at = project('five', five);
-    const together = await interleave(
-      [async () => ({ one: await upAndDown(one) }), async () => ({ five: await upAndDown(at) })],
-      { rounds, warmups: 0 },
-    );
+    const warm = await warmRows({ project, rounds, theirs: cold.theirUp });
     return [
       row('`tsv up`, one VM, cold', cold.up, '`vagrant up` (libvirt, the same box)', cold.theirUp, 0.33),
       ...warm,
       row('`tsv ssh NAME -c true`, VM', cold.ssh, '`vagrant ssh -c true`', cold.theirSsh, 0.17),
-      ...(can.snapshot
-        ? [
-            row(
-              '`tsv snapshot restore`, running VM',
-              cold.restore,
-              '`vagrant snapshot restore`',
-              cold.theirRestore,
-              0.25,
-            ),
-          ]
-        : []),
+      row('`tsv snapshot restore`, running VM', cold.restore, '`vagrant snapshot restore`', cold.theirRestore, 0.25),
       row('`tsv destroy`, one VM', cold.destroy, '`vagrant destroy`', cold.theirDestroy, 0.13),
-      row(`\`tsv up\`, ${five} VMs${can.warm ? ', warm' : ''}`, together.five, 'one VM', together.one, 2.5),
     ];
   },
 };
 
 const row = (what, ours, peer, theirs, target) => ({ what, ours, peer, theirs, target });
 
-/** What this tsv has: rows of what it has not are left out. */
-async function abilities() {
-  const has = async (...command) => (await run([...tsv, 'help', ...command])).stdout;
-  return { warm: /^ +warm\b/m.test(await has('box')), snapshot: /^ +snapshot\b/m.test(await has()) };
-}
-
 /** A VM can be reached while most of its system still starts, and is slow then. */
 const settled = 'systemctl is-system-running --wait >/dev/null || true';
 
 /** What is done with a VM that is up, to its end. */
-async function life(project, can) {
+async function life(project) {
   await project.time('ssh', 'vm', '-c', settled);
   const ssh = await project.time('ssh', 'vm', '-c', 'true');
-  let restore = {};
-  if (can.snapshot) {
-    await project.time('snapshot', 'save', 'bench');
-    restore = { restore: await project.time('snapshot', 'restore', 'bench') };
-  }
-  return { ssh, ...restore, destroy: await project.time('destroy', '-f', '--quiet') };
+  await project.time('snapshot', 'save', 'bench', '--quiet');
+  const restore = await project.time('snapshot', 'restore', 'bench', '--quiet');
+  return { ssh, restore, destroy: await project.time('destroy', '-f', '--quiet') };
 }
 
-async function theirLife(theirs, can) {
+async function theirLife(theirs) {
   const theirUp = await theirs.time('up', '--provider', 'libvirt');
   await theirs.time('ssh', '-c', settled);
   const theirSsh = await theirs.time('ssh', '-c', 'true');
-  let restore = {};
-  if (can.snapshot) {
-    await theirs.time('snapshot', 'save', 'bench');
-    restore = { theirRestore: await theirs.time('snapshot', 'restore', '--no-provision', 'bench') };
-  }
-  return { theirUp, theirSsh, ...restore, theirDestroy: await theirs.time('destroy', '-f') };
+  await theirs.time('snapshot', 'save', 'bench');
+  const theirRestore = await theirs.time('snapshot', 'restore', '--no-provision', 'bench');
+  return { theirUp, theirSsh, theirRestore, theirDestroy: await theirs.time('destroy', '-f') };
 }
 
-async function upAndDown(project) {
-  const ms = await project.time('up', '--quiet');
-  await project.time('destroy', '-f', '--quiet');
-  return ms;
-}
-
-/** A start from a template, beside what a cold one takes with Vagrant; and what many of them take of memory. */
-async function warmRows({ one, project, rounds, theirs }) {
-  await run([...tsv, 'box', 'warm', boxName], { cwd: one.dir });
-  const many = project('ten', ten);
-  const measured = await interleave(
-    [
-      async () => {
-        const up = await one.time('up', '--quiet');
-        const pss = pssMiB(one);
-        await one.time('destroy', '-f', '--quiet');
-        return { up, pss };
-      },
-      async () => {
-        await many.time('up', '--quiet');
-        const manyPss = pssMiB(many);
-        await many.time('destroy', '-f', '--quiet');
-        return { manyPss };
-      },
-    ],
-    { rounds, warmups: 0 },
-  );
+/** Starts from a template, beside what a cold one takes with Vagrant; several at once, and what many of them take of memory. */
+async function warmRows({ project, rounds, theirs }) {
+  const projects = {
+    one: project('one'),
+    five: project('five', { replicas: five }),
+    ten: project('ten', { replicas: ten }),
+  };
+  await run([...tsv, 'box', 'warm', boxName, '--memory', '512M', '--cpus', '1', '--quiet'], { cwd: projects.one.dir });
+  const cycle = (name) => async () => {
+    const ms = await projects[name].time('up', '--quiet');
+    const pss = pssMiB(projects[name]);
+    await projects[name].time('destroy', '-f', '--quiet');
+    return { [name]: ms, [`${name}Pss`]: pss };
+  };
+  const measured = await interleave(Object.keys(projects).map(cycle), { rounds, warmups: 0 });
   return [
-    row('`tsv up`, one VM, warm', measured.up, '`vagrant up`', theirs, 0.04),
-    { ...row(`memory of ${ten} warm VMs of 512M, idle`, measured.manyPss, 'of one', measured.pss, 4), unit: 'MiB' },
+    row('`tsv up`, one VM, warm', measured.one, '`vagrant up`', theirs, 0.04),
+    row(`\`tsv up\`, ${five} VMs, warm`, measured.five, 'one VM', measured.one, 2.5),
+    { ...row(`memory of ${ten} warm VMs of 512M, idle`, measured.tenPss, 'of one', measured.onePss, 4), unit: 'MiB' },
   ];
 }
 

@@ -322,6 +322,7 @@ describe('a virtual machine beside a container', () => {
   });
 
   test('F19 whose kernel panics is ended, and up, status and events say so with its words', async () => {
+    await project().ok('halt --force vm');
     // Its root file system has lost its first megabyte.
     const disk = join(project().dir, '.ts-vm/machines/vm/disk.qcow2');
     expect((await project().run(['qemu-io', '-f', 'qcow2', '-c', 'write -z 0 1M', disk])).code).toBe(0);
@@ -337,6 +338,7 @@ describe('a virtual machine beside a container', () => {
 
   test('F18 that hangs is given up after its boot_timeout, which up says, and destroy --force removes it', async () => {
     project().edit((text) => text.replace('    memory: 384M', '    memory: 384M\n    boot_timeout: 2s'));
+    await project().ok('halt --force vm');
     await project().ok('up vm --no-wait');
     process.kill(project().machinePid('vm'), 'SIGSTOP');
     const { code, stderr } = await project().tsv('up vm', { timeoutMs: 60_000 });

@@ -21,6 +21,7 @@ import { lookUp, probeHost, qemuProgram } from './probe.ts';
 import { createSnapshots } from './snapshot.ts';
 import { tapName } from './tap.ts';
 import { BackgroundTemplates, ensureTemplate, type MakeOptions } from './template.ts';
+import { errorText } from './text.ts';
 
 /** A guest that has just been loaded answers within a second or two, also emulated. */
 const awakenMs = 15_000;
@@ -186,9 +187,10 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
 
     prepare({ machine, box }, log) {
       if (machine.warm === false || box.warm !== true) return;
-      void accel.choose(machine.accel, box.kernel).then((chosen) => {
-        templates.make({ store, machine, box, accel: chosen.accel, facts: accel.facts() }, log);
-      });
+      accel
+        .choose(machine.accel, box.kernel)
+        .then((chosen) => templates.make({ store, machine, box, accel: chosen.accel, facts: accel.facts() }, log))
+        .catch((error: unknown) => log(errorText(error)));
     },
 
     async warm(machine, box, making) {

@@ -27,3 +27,10 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
 }
 
 export type MachineFiles = ReturnType<typeof machineFiles>;
+
+/** What a running QEMU listens on. */
+export const runSockets = ({ qmpSocket, consoleSocket, guestSocket }: MachineFiles) => [
+  qmpSocket,
+  consoleSocket,
+  guestSocket,
+];

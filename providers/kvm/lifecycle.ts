@@ -1,34 +1,22 @@
-import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
-import type { Load, MachineContext, Provider, StartResult } from '../../src/model/provider.ts';
+import type { MachineContext, Provider } from '../../src/model/provider.ts';
 import type { Ending, Observed, ProcessRef } from '../../src/model/state.ts';
-import { readIdentity } from '../../src/ssh/identity.ts';
-import { templatesFolder } from '../../src/store/template/layout.ts';
-import type { Template } from '../../src/store/template/template.ts';
 import { lostEnding, readEnding } from '../../src/sys/kept-files.ts';
 import { wasStarved } from '../../src/sys/kernel-log.ts';
 import { isAlive } from '../../src/sys/process.ts';
-import { syncFolder } from '../../src/sys/sync-folder.ts';
-import type { Accel, AccelChooser } from './accel.ts';
-import { mostOf } from './adjust.ts';
-import { type NicBackend, qemuArguments } from './arguments.ts';
+import type { AccelChooser } from './accel.ts';
+import type { NicBackend } from './arguments.ts';
 import { type Attachment, attach, findQemu, QemuGone, within } from './attachment.ts';
-import { beginLog, lastLogLines, lastPanic } from './console.ts';
-import { credentials, identityFiles, writeCredentials } from './credentials.ts';
-import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } from './disk.ts';
+import { lastLogLines, lastPanic } from './console.ts';
 import { endingOfQemu } from './ending.ts';
-import { type MachineFiles, machineFiles } from './files.ts';
-import { asObject, type Qmp } from './qmp.ts';
-import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
-import { machineSpec } from './spec.ts';
+import { type MachineFiles, machineFiles, runSockets } from './files.ts';
+import { runState } from './qmp.ts';
+import { createStart } from './start.ts';
 import { errorText } from './text.ts';
-import { goOn, isWarmable, takeTemplate } from './warm.ts';
 
-/** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
-const launchMs = 60_000;
 /** One that ran already answers at once, or is hung. */
 const adoptMs = 10_000;
 /** A QEMU that does not answer QMP for this long is hung. */
@@ -49,12 +37,6 @@ export interface LifecycleOptions {
 }
 
 export type Lifecycle = ReturnType<typeof createLifecycle>;
-
-/** What a start goes on from, and not through a boot. */
-interface StartFrom {
-  readonly template?: Template;
-  readonly load?: { readonly tag: string; readonly shape: Shape };
-}
 
 type StopOptions = Parameters<Provider['stop']>[1];
 
@@ -90,100 +72,6 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
     return attaching;
   };
 
-  const launch = async (
-    context: MachineContext,
-    boxDisk: BoxDisk,
-    accelName: 'kvm' | 'tcg',
-    { template, load }: StartFrom,
-  ): Promise<ProcessRef> => {
-    const files = machineFiles(context);
-    const identity = readIdentity(files.identity);
-    checkBoxDisk(boxDisk);
-    if (existsSync(files.unused)) await makeOverlay(files, boxDisk, template?.disk);
-    checkOverlay(files.disk, boxDisk, templatesFolder(store));
-    for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
-    mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
-    for (const stale of [...sockets(files), files.qemuLog]) rmSync(stale, { force: true });
-    beginLog(files.consoleLog);
-    const resolver = {
-      search: context.projectName,
-      nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
-    };
-    const own = identityFiles(identity, context.box.user, context.machine.hostname, resolver);
-    const argv = qemuArguments({
-      ...machineSpec(context, files, identity, {
-        accel: accelName,
-        balloon: load?.shape.balloon ?? template === undefined,
-        incoming: template !== undefined,
-        nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
-        smbiosStrings: writeCredentials(files.credentials, credentials(own)),
-        ...(template === undefined ? {} : { memoryFile: { path: template.memory, shared: false } }),
-      }),
-      ...(load === undefined ? {} : shapeSpec(load.shape)),
-    });
-    const request = { argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' } as const;
-    if (template === undefined) return launcher.launch(request);
-    const devices = openSync(template.devices, 'r');
-    try {
-      return await launcher.launch({ ...request, fds: [devices] });
-    } finally {
-      closeSync(devices);
-    }
-  };
-
-  /** Launches, and lets its CPUs go. What fails leaves no process. */
-  const begin = async (
-    context: MachineContext,
-    boxDisk: BoxDisk,
-    chosen: Accel,
-    from: StartFrom,
-    { signal, record }: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
-  ): Promise<StartResult> => {
-    const { template, load } = from;
-    const files = machineFiles(context);
-    let process: ProcessRef | undefined;
-    try {
-      process = await launch(context, boxDisk, chosen.accel, from);
-      await record(process);
-      const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
-      if (template !== undefined) await unlessAborted(goOn(qmp, context, files, readIdentity(files.identity)), signal);
-      const most = await mostOf(qmp);
-      // From here on the disk is the machine's own: no start makes it anew.
-      if (existsSync(files.unused)) {
-        rmSync(files.unused);
-        syncFolder(context.dir);
-      }
-      if (load !== undefined)
-        await loadMemory(qmp, load.tag, load.shape).catch((error: unknown) => {
-          throw notLoaded(context.machine.name, error);
-        });
-      else if (template === undefined) await qmp.execute('cont');
-      return {
-        process,
-        accel: chosen,
-        most,
-        ...(load === undefined ? { boot: template === undefined ? 'cold' : 'warm' } : {}),
-      };
-    } catch (error) {
-      if (process !== undefined) await killAndWait(process);
-      throw error;
-    }
-  };
-
-  /** One that runs already, maybe with its CPUs still to be let go. */
-  const goOnWith = async (
-    context: MachineContext,
-    process: ProcessRef,
-    signal: AbortSignal,
-    record: (process: ProcessRef) => Promise<void>,
-  ): Promise<StartResult> => {
-    await record(process);
-    const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
-    const most = await mostOf(qmp);
-    if ((await status(qmp)) === 'prelaunch') await qmp.execute('cont');
-    return { process, accel: await reportedAccel(qmp), most };
-  };
-
   const killAndWait = async (process: ProcessRef): Promise<void> => {
     launcher.kill(process, 'SIGKILL');
     await launcher.exited(process);
@@ -206,7 +94,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       const holding = hold(context, process);
       if (!(await within(holding, answerMs))) throw new Error('it does not answer');
       const attachment = await holding;
-      const state = await status(attachment.qmp, answerMs);
+      const state = await runState(attachment.qmp, answerMs);
       const runs = state !== 'prelaunch'; // before that it has nothing to shut down
       const off = !force && runs && (await powerOff(attachment, state, timeoutMs));
       if (!off && !force && runs) forced?.(`it had not powered off after ${timeoutMs / 1000} s, and was ended`);
@@ -238,47 +126,13 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       return { state: 'stopped', unexpectedly: context.process !== undefined };
     },
 
-    async start(
-      context: MachineContext,
-      boxDisk: BoxDisk,
-      signal: AbortSignal,
-      notice: (text: string) => void,
-      record: (process: ProcessRef) => Promise<void>,
-      load?: Load,
-    ): Promise<StartResult> {
-      const shape = load === undefined ? undefined : shapeIn(load.provider);
-      const files = machineFiles(context);
-      const { machine } = context;
-      const { name } = machine;
-      const failed = (error: unknown): TsvError =>
-        signal.aborted ? cancelled(name) : startFailure(name, files, error);
-      const running = find(context, files);
-      if (running !== undefined && !existsSync(files.unused))
-        return goOnWith(context, running, signal, record).catch((error: unknown) => Promise.reject(failed(error)));
-      if (running !== undefined) await killAndWait(running); // a start that was cut short: it is nobody yet
-      const chosen = await accel.choose(shape?.accel ?? machine.accel, context.box.kernel);
-      if (signal.aborted) throw cancelled(name);
-      if (chosen.accel === 'tcg' && machine.accel === 'auto' && load === undefined) {
-        notice(`${name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
-      }
-      const attempt = (from: StartFrom) => begin(context, boxDisk, chosen, from, { signal, record });
-      if (load !== undefined && shape !== undefined)
-        return attempt({ load: { tag: load.tag, shape } }).catch((error: unknown) => Promise.reject(failed(error)));
-      if (isWarmable(context, files)) {
-        const template = await takeTemplate(context, chosen.accel, { store, facts: accel.facts() });
-        const why = typeof template === 'string' ? template : await attempt({ template }).catch(errorText);
-        if (typeof why !== 'string') return why;
-        if (signal.aborted) throw cancelled(name);
-        notice(`${name} boots cold: ${why.split('\n')[0]}`);
-      }
-      return attempt({}).catch((error: unknown) => Promise.reject(failed(error)));
-    },
+    start: createStart({ launcher, store, accel, nic, find, hold, killAndWait }),
 
     async stop(context: MachineContext, options: StopOptions): Promise<void> {
       const files = machineFiles(context);
       const process = find(context, files);
       if (process !== undefined) await bringDown(context, process, options);
-      for (const socket of sockets(files)) rmSync(socket, { force: true });
+      for (const socket of runSockets(files)) rmSync(socket, { force: true });
     },
 
     /** How QEMU ended; what it said of that is in its log. */
@@ -287,7 +141,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       await attachment?.exited;
       await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
-      for (const socket of sockets(files)) rmSync(socket, { force: true });
+      for (const socket of runSockets(files)) rmSync(socket, { force: true });
       const ended = readEnding(context.dir) ?? lostEnding();
       const ending = endingOfQemu(ended, lastLogLines(files.qemuLog, 8), lastPanic(files.consoleLog));
       const { process } = context;
@@ -341,57 +195,8 @@ async function powerOff({ qmp, exited }: Attachment, state: string, timeoutMs: n
   }
 }
 
-const shapeSpec = ({ machineType, bootCpus, mostCpus, memoryBytes }: Shape) => ({
-  machineType,
-  cpus: bootCpus,
-  mostCpus,
-  memoryBytes,
-});
-
-/** RunState of QEMU's QAPI: `prelaunch`, `running`, `paused`, `shutdown`, … */
-async function status(qmp: Qmp, timeoutMs?: number): Promise<string> {
-  const answer = await qmp.execute('query-status', {}, timeoutMs === undefined ? {} : { timeoutMs });
-  return String(asObject(answer).status);
-}
-
-/** What a QEMU that somebody else started runs on. */
-async function reportedAccel(qmp: Qmp): Promise<{ accel: 'kvm' | 'tcg'; reason: string }> {
-  const enabled = asObject(await qmp.execute('query-kvm')).enabled === true;
-  return { accel: enabled ? 'kvm' : 'tcg', reason: 'as QEMU says; it was running already' };
-}
-
-const sockets = ({ qmpSocket, consoleSocket, guestSocket }: MachineFiles) => [qmpSocket, consoleSocket, guestSocket];
-
-/** What `work` gives, unless the signal fires first. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const over = new AbortController();
-  const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
-  aborted.catch(() => {});
-  work.catch(() => {});
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([work, aborted]);
-  } finally {
-    over.abort();
-  }
-}
-
-const cancelled = (name: string): TsvError =>
-  new TsvError('TSV_CANCELLED', `starting ${name} was interrupted`, { exitCode: 130 });
-
 const died = (name: string, files: MachineFiles): TsvError =>
   new TsvError('TSV_VM_DIED', `${name}: its QEMU ended`, {
     details: lastLogLines(files.qemuLog, 8),
     hint: `tsv up ${name} starts it again`,
   });
-
-function startFailure(name: string, files: MachineFiles, error: unknown): TsvError {
-  // TSV_SANDBOX from the launcher: QEMU was gone before its process could be noted. Its own words tell more.
-  if (error instanceof TsvError && error.code !== 'TSV_SANDBOX') return error;
-  const said = lastLogLines(files.qemuLog, 8);
-  return new TsvError('TSV_VM_START', `${name}: QEMU could not be started`, {
-    details: [errorText(error), ...said],
-    hint: 'what QEMU says above tells why; tsv doctor checks what this host lacks',
-    cause: error,
-  });
-}

@@ -159,3 +159,9 @@ async function bounded<T>(work: Promise<T>, timeoutMs: number, what: string): Pr
 export function asObject(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
+
+/** RunState of QEMU's QAPI: `prelaunch`, `running`, `paused`, `shutdown`, … */
+export async function runState(qmp: Qmp, timeoutMs?: number): Promise<string> {
+  const answer = await qmp.execute('query-status', {}, timeoutMs === undefined ? {} : { timeoutMs });
+  return String(asObject(answer).status);
+}

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
@@ -8,15 +7,12 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
 } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { setPriority } from 'node:os';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as pause } from 'node:timers/promises';
 import { TsvError } from '../../src/model/errors.ts';
 import type { VmShape } from '../../src/model/project.ts';
 import type { BoxRef } from '../../src/model/provider.ts';
@@ -32,6 +28,7 @@ import { createImage } from './disk.ts';
 import { converseGuest } from './guest.ts';
 import { asObject, converseQmp, type Qmp } from './qmp.ts';
 import { templateSpec } from './spec.ts';
+import { type QemuOptions, startTemplateQemu, type TemplateQemu, untilAtRest } from './template-qemu.ts';
 import { errorText } from './text.ts';
 
 /** Raised when what is in a template changes, or what a guest has to do to go on from it. */
@@ -63,19 +60,13 @@ export function templateKeyOf({ machine, box, accel, facts }: Omit<TemplateReque
   return createHash('sha256').update(JSON.stringify(what)).digest('hex');
 }
 
-export interface MakeOptions {
-  readonly signal: AbortSignal;
+export interface MakeOptions extends QemuOptions {
   readonly progress: (text: string) => void;
-  /** It is for later: it does not get in the way of what is wanted now. */
-  readonly background: boolean;
 }
 
 /** An emulated CPU that shares the host with others may need minutes. */
 const bootMs = 240_000;
 const answerMs = 30_000;
-/** A guest that has booted is still busy for a while; one that never rests is taken as it is. */
-const restMs = 30_000;
-const restEveryMs = 250;
 
 /**
  * The template of such a machine: booted once, without a network, and frozen at rest. However many ask, one makes it and the
@@ -171,7 +162,7 @@ async function make(request: TemplateRequest, key: string, dir: string, options:
   const [credentialFile = ''] = writeCredentials(join(dir, 'credentials'), credentials(files));
   const places = { disk, memory: join(dir, templateFiles.memory), credentials: credentialFile, blank };
   options.progress('booting');
-  const qemu = startQemu(qemuArguments(templateSpec(machine, box, accel, places)), dir, options);
+  const qemu = startTemplateQemu(qemuArguments(templateSpec(machine, box, accel, places)), dir, options);
   try {
     await qemu.unlessItEnds(freeze(qemu, dir, options));
   } catch (error) {
@@ -229,81 +220,4 @@ async function saveDevices(qmp: Qmp, dir: string): Promise<void> {
     server.close();
     closeSync(folder);
   }
-}
-
-interface TemplateQemu {
-  readonly pid: number;
-  readonly qmp: Socket;
-  readonly guest: Socket;
-  readonly nics: number;
-  /** The end of what it and its console printed. */
-  said(): string;
-  /** What `work` gives, or how QEMU ended, or the signal's reason. */
-  unlessItEnds<T>(work: Promise<T>): Promise<T>;
-  end(): Promise<void>;
-}
-
-/** Long enough for a panic. */
-const keptOutput = 4096;
-
-function startQemu(argv: readonly string[], dir: string, { background, signal }: MakeOptions): TemplateQemu {
-  const child: ChildProcess = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
-    cwd: dir,
-  });
-  child.on('error', () => {}); // no setpriv: it has no pid then
-  const [, , , console, qmp, guest] = child.stdio as unknown as Socket[];
-  if (console === undefined || qmp === undefined || guest === undefined || child.pid === undefined)
-    throw new TsvError('TSV_HOST_MISSING', 'the program setpriv cannot be started', {
-      hint: 'sudo apt-get install util-linux',
-    });
-  if (background) setPriority(child.pid, 10);
-  let said = '';
-  for (const stream of [child.stdout, child.stderr, console])
-    stream?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-keptOutput);
-    });
-  for (const socket of [console, qmp, guest]) socket.on('error', () => {});
-  const closed = once(child, 'close');
-  closed.catch(() => {});
-  const ended = closed.then(([code, name]) => {
-    throw new Error(`QEMU ended (${name ?? `exit code ${code}`})`);
-  });
-  ended.catch(() => {});
-  const interrupted = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-  interrupted.catch(() => {});
-  if (signal.aborted) child.kill('SIGKILL');
-  return {
-    pid: child.pid,
-    qmp,
-    guest,
-    nics: argv.filter((word) => word.startsWith('virtio-net-pci,')).length,
-    said: () => said,
-    unlessItEnds: (work) => Promise.race([work, ended, interrupted]),
-    async end() {
-      child.kill('SIGKILL');
-      await closed.catch(() => {});
-    },
-  };
-}
-
-/** Until its CPUs do next to nothing. There is no event for that. */
-async function untilAtRest(pid: number, signal: AbortSignal): Promise<void> {
-  let quiet = 0;
-  let before = cpuTicks(pid);
-  for (let waited = 0; waited < restMs && quiet < 3; waited += restEveryMs) {
-    await pause(restEveryMs, undefined, { signal });
-    const now = cpuTicks(pid);
-    quiet = now - before <= 3 ? quiet + 1 : 0;
-    before = now;
-  }
-}
-
-/** Hundredths of a second that it ran: fields 14 and 15 of /proc/PID/stat, behind the name in parentheses (proc(5)). */
-function cpuTicks(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return Number(fields[11]) + Number(fields[12]);
 }

@@ -14,7 +14,7 @@ const tsfile = `
 version: 1
 project: guest
 machines:
-  vm: { box: debian-12, memory: 1536M, cpus: 2 }
+  vm: { box: debian-12, memory: 1536M, cpus: 2, warm: false }
 `;
 
 const files = [

@@ -37,8 +37,11 @@ export interface QemuSpec {
 export type Channel = { readonly path: string } | { readonly fd: number };
 
 export interface DiskSpec {
+  /** Of `empty`: nothing. */
   readonly path: string;
-  readonly format: 'raw' | 'qcow2';
+  /** `empty`: of this many bytes, none of which is ever written or read. */
+  readonly format: 'raw' | 'qcow2' | 'empty';
+  readonly bytes?: number;
   /** Seen in the guest as /dev/disk/by-id/virtio-SERIAL; virtio-blk keeps 20 bytes. */
   readonly serial?: string;
 }
@@ -52,9 +55,7 @@ export type NicBackend =
   /** An existing tap in QEMU's network namespace. */
   | { readonly type: 'tap'; readonly ifname: string }
   /** QEMU's own user-mode network, cut off from everything but one forward. Needs no rights; slow. */
-  | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number }
-  /** A network with nobody else in it. */
-  | { readonly type: 'none' };
+  | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number };
 
 /** A value inside a comma-separated QEMU option: each comma doubled (qemu(1), "any comma must be doubled"). */
 export const escapeValue = (value: string): string => value.replaceAll(',', ',,');
@@ -178,15 +179,17 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
   const node = `disk${index}`;
   return [
     '-blockdev',
-    option('', {
-      driver: disk.format,
-      'node-name': node,
-      discard: 'unmap',
-      'file.driver': 'file',
-      'file.filename': disk.path,
-      'file.locking': 'on',
-      'file.discard': 'unmap',
-    }),
+    disk.format === 'empty'
+      ? option('', { driver: 'null-co', 'node-name': node, size: disk.bytes ?? 0 })
+      : option('', {
+          driver: disk.format,
+          'node-name': node,
+          discard: 'unmap',
+          'file.driver': 'file',
+          'file.filename': disk.path,
+          'file.locking': 'on',
+          'file.discard': 'unmap',
+        }),
     '-device',
     option('virtio-blk-pci', {
       drive: node,
@@ -200,13 +203,13 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
 function nicArguments(nic: NicSpec, index: number): string[] {
   const id = `net${index}`;
   return [
-    ...['-netdev', netdev(id, index, nic.backend)],
+    ...['-netdev', netdev(id, nic.backend)],
     // No option ROM: nothing boots from the network, and loading it costs boot time.
     ...['-device', option('virtio-net-pci', { netdev: id, mac: nic.mac, romfile: '', addr: hex(slots.nics + index) })],
   ];
 }
 
-function netdev(id: string, index: number, backend: NicBackend): string {
+function netdev(id: string, backend: NicBackend): string {
   switch (backend.type) {
     case 'tap':
       return option('tap', { id, ifname: backend.ifname, script: 'no', downscript: 'no' });
@@ -217,7 +220,5 @@ function netdev(id: string, index: number, backend: NicBackend): string {
           : { hostfwd: `tcp:127.0.0.1:${backend.hostPort}-:${backend.guestPort ?? 22}` };
       return option('user', { id, restrict: 'on', ...forward });
     }
-    case 'none':
-      return option('hubport', { id, hubid: index });
   }
 }

@@ -1,10 +1,9 @@
 import { lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Disk } from '../../src/model/project.ts';
 import type { BoxRef } from '../../src/model/provider.ts';
+import { isFrozenDisk } from '../../src/store/frozen.ts';
 import { parseQcow2Header, type Qcow2Header, readHead } from '../../src/store/qcow2.ts';
-import { templateFiles } from '../../src/store/template/layout.ts';
 import { mustRun } from '../../src/sys/command.ts';
 import type { MachineFiles } from './files.ts';
 
@@ -30,29 +29,31 @@ export function checkBoxDisk(disk: BoxDisk): void {
  * Makes the machine's disk anew: an empty qcow2 overlay over the box's frozen one, or over a template's, which lies over that.
  * @throws TSV_VM_START, TSV_HOST_MISSING
  */
-export async function makeOverlay(files: MachineFiles, disk: BoxDisk, template?: string): Promise<void> {
+export async function makeOverlay(files: MachineFiles, disk: BoxDisk, store: string, over?: string): Promise<void> {
   checkBoxDisk(disk);
-  if (template !== undefined) checkOverlay(template, disk);
-  const base = template === undefined ? disk : { path: template, format: 'qcow2' };
+  if (over !== undefined) checkOverlay(over, disk, store);
+  const base = over === undefined ? disk : { path: over, format: 'qcow2' };
   rmSync(files.disk, { force: true });
   await createImage(files.disk, ['-F', base.format, '-b', base.path], disk.virtualBytes);
 }
 
+/** Deeper than any number of provisioning steps that follow one another. */
+const deepest = 64;
+
 /**
  * Checks that a machine's disk is an overlay that we made: a project folder may come from anybody.
- * @param templates the folder of the store's templates, over whose disks it may lie, too
+ * @param store whose templates and layers of the provision cache have disks that it may lie over, too, as theirs over each other's
  * @throws TSV_VM_START when it has another base, or data outside.
  */
-export function checkOverlay(file: string, disk: BoxDisk, templates?: string): void {
+export function checkOverlay(file: string, disk: BoxDisk, store?: string, depth = 0): void {
   const hint = "'tsv destroy' and 'tsv up' make a new disk";
   const header = readHeader(file, hint);
   if (header.externalDataFile) throw unsafe(file, 'it keeps its data in another file', hint);
   const { backingFile, backingFormat } = header;
   if (backingFile === disk.path && backingFormat === disk.format) return;
-  if (templates !== undefined && backingFile !== undefined && backingFormat === 'qcow2') {
-    const name = basename(dirname(backingFile));
-    if (backingFile === join(templates, name, templateFiles.disk)) {
-      checkOverlay(backingFile, disk);
+  if (store !== undefined && backingFile !== undefined && backingFormat === 'qcow2' && depth < deepest) {
+    if (isFrozenDisk(backingFile, store)) {
+      checkOverlay(backingFile, disk, store, depth + 1);
       return;
     }
   }

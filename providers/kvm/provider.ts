@@ -16,6 +16,7 @@ import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks } from './disk.ts';
 import { machineFiles } from './files.ts';
 import { awakening, connectGuest } from './guest.ts';
+import { saveVmLayer } from './layer.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
 import { createSnapshots } from './snapshot.ts';
@@ -172,6 +173,11 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     async attach(context) {
       const { console, exited } = await lifecycle.attached(context);
       return consoleSession(console, exited);
+    },
+
+    async saveLayer(context, { folder, signal }) {
+      const { qmp } = await lifecycle.attached(context);
+      await saveVmLayer(context, qmp, accel.facts(), { folder, signal });
     },
 
     async awaken(context) {

@@ -1,7 +1,6 @@
 import { existsSync, statfsSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext, Snapshots } from '../../src/model/provider.ts';
-import { templatesFolder } from '../../src/store/template/layout.ts';
 import { mustRun } from '../../src/sys/command.ts';
 import type { AccelChooser } from './accel.ts';
 import { deviceLayout, escapeValue } from './arguments.ts';
@@ -139,7 +138,7 @@ function closedDisksOf(
   const files = machineFiles(context);
   const { disk } = context.box;
   if (disk === undefined || !existsSync(files.disk)) return [];
-  checkOverlay(files.disk, disk, templatesFolder(store));
+  checkOverlay(files.disk, disk, store);
   const data = context.machine.disks.map((one) => files.dataDisk(one)).filter((file) => existsSync(file));
   for (const file of data) checkDataDisk(file);
   return [files.disk, ...data].map((file) => ({

@@ -65,7 +65,11 @@ export function templateSpec(machine: VmShape, box: BoxRef, accel: 'kvm' | 'tcg'
         ({ name }, index): DiskSpec => ({ path: places.blank(index), format: 'qcow2', serial: name }),
       ),
     ],
-    nics: machine.networks.map((_, index) => ({ mac: `52:54:00:00:00:0${index}`, backend: { type: 'none' } })),
+    // As those that machines have, in a namespace where there is nothing else: guests see what a card's other end can do.
+    nics: machine.networks.map((_, index) => ({
+      mac: `52:54:00:00:00:0${index}`,
+      backend: { type: 'tap', ifname: `tap${index}` },
+    })),
     smbiosStrings: [places.credentials],
     console: { fd: templateFds.console },
     qmp: { fd: templateFds.qmp },

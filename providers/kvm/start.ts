@@ -5,7 +5,6 @@ import type { Launcher } from '../../src/model/launch.ts';
 import type { Load, MachineContext, StartResult } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
-import { templatesFolder } from '../../src/store/template/layout.ts';
 import type { Template } from '../../src/store/template/template.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
 import type { Accel, AccelChooser } from './accel.ts';
@@ -20,7 +19,7 @@ import { asObject, type Qmp, runState } from './qmp.ts';
 import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
 import { machineSpec } from './spec.ts';
 import { errorText } from './text.ts';
-import { goOn, isWarmable, takeTemplate } from './warm.ts';
+import { goOn, isWarmable, takeLayer, takeTemplate } from './warm.ts';
 
 /** From the launch until QEMU's sockets answer: it reads firmware, kernel and initrd first, maybe from a busy disk. */
 const launchMs = 60_000;
@@ -43,6 +42,8 @@ export interface StartParts {
 /** What a start goes on from, and not through a boot. */
 interface StartFrom {
   readonly template?: Template;
+  /** The disk that its own is to lie over; absent: the template's, or the box's. */
+  readonly base?: string;
   readonly load?: { readonly tag: string; readonly shape: Shape };
 }
 
@@ -52,13 +53,13 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     context: MachineContext,
     boxDisk: BoxDisk,
     accelName: 'kvm' | 'tcg',
-    { template, load }: StartFrom,
+    { template, base, load }: StartFrom,
   ): Promise<ProcessRef> => {
     const files = machineFiles(context);
     const identity = readIdentity(files.identity);
     checkBoxDisk(boxDisk);
-    if (existsSync(files.unused)) await makeOverlay(files, boxDisk, template?.disk);
-    checkOverlay(files.disk, boxDisk, templatesFolder(store));
+    if (existsSync(files.unused)) await makeOverlay(files, boxDisk, store, base ?? template?.disk);
+    checkOverlay(files.disk, boxDisk, store);
     for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
     mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
     for (const stale of [...runSockets(files), files.qemuLog]) rmSync(stale, { force: true });
@@ -71,7 +72,8 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     const argv = qemuArguments({
       ...machineSpec(context, files, identity, {
         accel: accelName,
-        balloon: load?.shape.balloon ?? template === undefined,
+        // What is kept of it is to be gone on from, as a template is: without one.
+        balloon: load?.shape.balloon ?? (template === undefined && context.machine.cache !== true),
         incoming: template !== undefined,
         nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
         smbiosStrings: writeCredentials(files.credentials, credentials(own)),
@@ -167,6 +169,17 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     const attempt = (from: StartFrom) => begin(context, boxDisk, chosen, from, { signal, record });
     if (load !== undefined && shape !== undefined)
       return attempt({ load: { tag: load.tag, shape } }).catch((error: unknown) => Promise.reject(failed(error)));
+    const { kept } = context.box;
+    if (kept !== undefined && existsSync(files.unused)) {
+      const { layer, goesOn } = await takeLayer(context, kept, chosen.accel, accel.facts());
+      if (goesOn) {
+        const why = await attempt({ template: layer }).catch(errorText);
+        if (typeof why !== 'string') return why;
+        if (signal.aborted) throw cancelled(name);
+        notice(`${name} boots cold: ${why.split('\n')[0]}`);
+      }
+      return attempt({ base: layer.disk }).catch((error: unknown) => Promise.reject(failed(error)));
+    }
     if (isWarmable(context, files)) {
       const template = await takeTemplate(context, chosen.accel, { store, facts: accel.facts() });
       const why = typeof template === 'string' ? template : await attempt({ template }).catch(errorText);

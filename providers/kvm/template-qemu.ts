@@ -38,14 +38,16 @@ export function startTemplateQemu(
   dir: string,
   { background, signal }: QemuOptions,
 ): TemplateQemu {
-  const child: ChildProcess = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+  // Its network cards end in a namespace of its own, which goes with it; so does it with us.
+  const own = process.geteuid?.() === 0 ? ['--net'] : ['--user', '--map-root-user', '--net'];
+  const child: ChildProcess = spawn('unshare', [...own, '--', 'setpriv', '--pdeathsig', 'KILL', '--', ...argv], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
     cwd: dir,
   });
-  child.on('error', () => {}); // no setpriv: it has no pid then
+  child.on('error', () => {}); // no such program: it has no pid then
   const [, , , console, qmp, guest] = child.stdio as unknown as Socket[];
   if (console === undefined || qmp === undefined || guest === undefined || child.pid === undefined)
-    throw new TsvError('TSV_HOST_MISSING', 'the program setpriv cannot be started', {
+    throw new TsvError('TSV_HOST_MISSING', 'the program unshare cannot be started', {
       hint: 'sudo apt-get install util-linux',
     });
   if (background) setPriority(child.pid, 10);

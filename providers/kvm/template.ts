@@ -1,18 +1,6 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import {
-  closeSync,
-  createWriteStream,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { TsvError } from '../../src/model/errors.ts';
 import type { VmShape } from '../../src/model/project.ts';
 import type { BoxRef } from '../../src/model/provider.ts';
@@ -26,7 +14,8 @@ import { qemuArguments } from './arguments.ts';
 import { credentials, identityFiles, writeCredentials } from './credentials.ts';
 import { createImage } from './disk.ts';
 import { converseGuest } from './guest.ts';
-import { asObject, converseQmp, type Qmp } from './qmp.ts';
+import { saveDevices } from './migration.ts';
+import { converseQmp } from './qmp.ts';
 import { templateSpec } from './spec.ts';
 import { type QemuOptions, startTemplateQemu, type TemplateQemu, untilAtRest } from './template-qemu.ts';
 import { errorText } from './text.ts';
@@ -199,25 +188,4 @@ async function freeze(qemu: TemplateQemu, dir: string, { signal, progress }: Mak
   await untilAtRest(qemu.pid, signal);
   await qmp.execute('stop');
   await saveDevices(qmp, dir);
-}
-
-/** The state of the devices goes through a socket to a file: QEMU may start no process and open no file for it. */
-async function saveDevices(qmp: Qmp, dir: string): Promise<void> {
-  // A path through the descriptor is short enough for a socket, wherever the folder is.
-  const folder = openSync(dir, 'r');
-  const path = `/proc/${process.pid}/fd/${folder}/save.sock`;
-  const server = createServer().listen(path);
-  try {
-    await once(server, 'listening');
-    const connection = once(server, 'connection') as Promise<[Socket]>;
-    await qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
-    await qmp.execute('migrate', { uri: `unix:${path}` });
-    const [socket] = await connection;
-    await pipeline(socket, createWriteStream(join(dir, templateFiles.devices), { mode: 0o600, flags: 'wx' }));
-    const { status, 'error-desc': why } = asObject(await qmp.execute('query-migrate'));
-    if (status !== 'completed') throw new Error(`its state could not be saved: ${String(why ?? status)}`);
-  } finally {
-    server.close();
-    closeSync(folder);
-  }
 }

@@ -1,18 +1,47 @@
 import { existsSync } from 'node:fs';
+import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
 import type { Identity } from '../../src/ssh/identity.ts';
-import { disown, findTemplate, markUsed, type Template, whyUnusable } from '../../src/store/template/template.ts';
+import {
+  disown,
+  findTemplate,
+  markUsed,
+  readTemplate,
+  type Template,
+  whyUnusable,
+} from '../../src/store/template/template.ts';
 import type { KvmFacts } from './accel.ts';
-import { within } from './attachment.ts';
 import { identityFiles } from './credentials.ts';
 import type { MachineFiles } from './files.ts';
 import { becoming, connectGuest } from './guest.ts';
-import { asObject, type Qmp, QmpError } from './qmp.ts';
+import { migrationEnd, migrationWith } from './migration.ts';
+import type { Qmp } from './qmp.ts';
 import { templateKeyOf } from './template.ts';
 
 /** Whether a machine may go on from a template, if there is one. Pure, but for its disk, which must never have run. */
 export const isWarmable = ({ machine, box }: MachineContext, files: MachineFiles): boolean =>
   machine.warm !== false && box.warm === true && box.disk !== undefined && existsSync(files.unused);
+
+/**
+ * What a machine that was made from a layer begins with. `goesOn`: with its memory, too, where this host and the Tsfile have what
+ * the layer was made with.
+ * @throws TSV_CACHE when it is damaged
+ */
+export async function takeLayer(
+  { machine, box }: MachineContext,
+  folder: string,
+  accel: 'kvm' | 'tcg',
+  facts: KvmFacts,
+): Promise<{ readonly layer: Template; readonly goesOn: boolean }> {
+  const layer = readTemplate(folder);
+  const problem = layer === undefined ? 'it is not complete' : await whyUnusable(folder);
+  if (layer === undefined || problem !== undefined)
+    throw new TsvError('TSV_CACHE', `what ${machine.name} was to be made from is damaged: ${problem}`, {
+      details: [folder],
+      hint: `tsv destroy ${machine.name} && tsv up --no-cache ${machine.name}`,
+    });
+  return { layer, goesOn: machine.warm !== false && layer.key === templateKeyOf({ machine, box, accel, facts }) };
+}
 
 /** The template for a machine's first start, or why there is none. One that is damaged is none any more. */
 export async function takeTemplate(
@@ -38,28 +67,16 @@ const loadMs = 30_000;
 /** A guest that shares an emulated CPU with many others. */
 const guestMs = 60_000;
 
-/** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws Error */
+/** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws QmpError */
 async function loadDevices(qmp: Qmp): Promise<void> {
-  const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
-  await qmp.execute('migrate-set-capabilities', { capabilities });
-  let finish = (_: string) => {};
-  const over = new Promise<string>((resolve) => {
-    finish = resolve;
-  });
-  const ignore = qmp.onEvent(({ event, data }) => {
-    if (event === 'MIGRATION' && (data.status === 'completed' || data.status === 'failed')) finish(String(data.status));
-  });
-  void qmp.closed.then(() => finish('failed'));
+  const end = migrationEnd(qmp);
   try {
+    await qmp.execute('migrate-set-capabilities', migrationWith(false));
     await qmp.execute('migrate-incoming', { uri: 'fd:3' });
-    if (!(await within(over, loadMs))) throw new QmpError(`its state was not loaded within ${loadMs} ms`);
-    if ((await over) !== 'completed') throw new QmpError('QEMU could not load its state');
+    await end.ended(loadMs);
   } finally {
-    ignore();
+    end.ignore();
   }
-  // Completed is said a moment before the CPUs may be let go.
-  const { status } = asObject(await qmp.execute('query-status'));
-  if (status === 'inmigrate') throw new QmpError('QEMU is still loading its state');
 }
 
 /**
@@ -72,6 +89,9 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
   const guest = await connectGuest(files.guestSocket);
   try {
     await loadDevices(qmp);
+    // A template's is out already; that of a machine that was kept was not.
+    const link = (index: number, up: boolean) => qmp.execute('set_link', { name: `net${index}`, up });
+    for (const index of addresses.keys()) await link(index, false);
     await qmp.execute('cont');
     const resolver = {
       search: context.projectName,
@@ -83,7 +103,7 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
       becoming({ identity, hostname: machine.hostname, files: [...own, machineId], addresses, networks }),
       guestMs,
     );
-    for (const index of addresses.keys()) await qmp.execute('set_link', { name: `net${index}`, up: true });
+    for (const index of addresses.keys()) await link(index, true);
     await guest.ask([...addresses.map(({ device }) => ['carrier', device] as const), ['settle']], guestMs);
   } finally {
     guest.close();

@@ -36,8 +36,13 @@ export function sourceOf(
   return { name: machine.box, digest, layers: image.layers, defaults, user: defaults.user || 'root' };
 }
 
-/** With layers of the provision cache upon it, by their folders, the uppermost first. */
-export const withLayers = (box: BoxRef, folders: readonly string[]): BoxRef =>
-  folders.length === 0
-    ? box
-    : { ...box, layers: [...folders.map((folder) => join(folder, cacheFiles.tree)), ...(box.layers ?? [])] };
+/**
+ * With layers of the provision cache upon it, by their folders, the uppermost first. That of a virtual machine holds all that is
+ * in those beneath it.
+ */
+export function withLayers(box: BoxRef, folders: readonly string[]): BoxRef {
+  const [top] = folders;
+  if (top === undefined) return box;
+  if (box.disk !== undefined) return { ...box, kept: top };
+  return { ...box, layers: [...folders.map((folder) => join(folder, cacheFiles.tree)), ...(box.layers ?? [])] };
+}

@@ -1,13 +1,12 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { readLock } from '../lockfile/file.ts';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { Digest } from '../model/image.ts';
-import type { MachineKind } from '../model/project.ts';
 import { observe } from '../state/observe.ts';
 import { projectPaths, vmDiskFile } from '../state/paths.ts';
 import { readState } from '../state/store.ts';
-import { parseQcow2Header, readHead } from '../store/qcow2.ts';
+import { foldersBeneath } from '../store/frozen.ts';
 import { rememberedProjects } from '../store/remembered.ts';
 import type { MachineUse, Uses } from '../store/upkeep/uses.ts';
 import { load, type Place, tsfileNames } from './place.ts';
@@ -26,7 +25,9 @@ export function machinesInUse(store: string): readonly MachineUse[] {
         projectDir,
         running: machines[machine]?.state === 'running' || machines[machine]?.state === 'broken',
         digest: record.boxDigest,
-        ...templateOf(record.spec.kind, projectPaths(projectDir).machineDir(machine)),
+        ...(record.spec.kind === 'vm'
+          ? { beneath: foldersBeneath(vmDiskFile(projectPaths(projectDir).machineDir(machine))) }
+          : {}),
         layers: record.layers ?? [],
       }));
     } catch (cause) {
@@ -38,17 +39,6 @@ export function machinesInUse(store: string): readonly MachineUse[] {
       });
     }
   });
-}
-
-/** By the disk itself: it needs what it lies over, whatever is written elsewhere. */
-function templateOf(kind: MachineKind, machineDir: string): { readonly template?: string } {
-  if (kind !== 'vm') return {};
-  try {
-    const backing = parseQcow2Header(readHead(vmDiskFile(machineDir)))?.backingFile;
-    return backing === undefined ? {} : { template: dirname(backing) };
-  } catch {
-    return {}; // it is not there, or none that anything lies under
-  }
 }
 
 /** {@link machinesInUse}, and what the Tsfiles and lock files of the same projects name. */

@@ -92,7 +92,7 @@ export function readMachine(
   if (kind !== undefined) checkResources(key, kind, memory, cpus, report);
   const env = { ...envOf(fieldOf(defaults, 'env')), ...envOf(own('env')) };
   const envFromVariables = hasVariable(fieldOf(defaults, 'env')) || hasVariable(own('env'));
-  const cache = readCache(node, defaults, kind, report);
+  const cache = readCache(node, defaults);
   const image = readImage(own('image'), boxes, report);
   const entrypoint = entrypointOf(own('entrypoint'));
   const command = commandOf(own('command'));

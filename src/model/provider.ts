@@ -44,6 +44,8 @@ export interface BoxRef {
   readonly initrd?: string;
   /** Words for the kernel's command line, e.g. `root=/dev/vda rw`. */
   readonly cmdline?: string;
+  /** VMs: the folder of the layer of the provision cache that the machine was made from: a disk, and the memory that it had. */
+  readonly kept?: string;
   /** VM boxes: it has a program that makes another machine of a guest that runs. Absent: it has not. */
   readonly warm?: boolean;
   /** The ordinary user of the box; the user of the image. */

@@ -27,7 +27,8 @@ export interface StepLayer {
  * one, and nobody else's machine is to be made from it.
  */
 export function layersOf(machine: Machine, { name, dir }: ProjectName, digest: string): readonly StepLayer[] {
-  if (machine.cache !== true) return [];
+  // A virtual machine's data disks are not in a layer, and its steps may have been at them.
+  if (machine.cache !== true || (machine.kind === 'vm' && machine.disks.length > 0)) return [];
   const { kind, hostname, env, entrypoint, command, shares, volumes, disks } = machine;
   const { seccomp, ...isolation } = isolationOf(machine);
   const filter = typeof seccomp === 'string' ? seccomp : seccomp.digest;

@@ -11,6 +11,8 @@ import {
   readCacheLayers,
   unfinishedKey,
 } from '../cache/layout.ts';
+import { foldersBeneath } from '../frozen.ts';
+import { templateFiles } from '../template/layout.ts';
 import type { Leftover } from './inventory.ts';
 import type { Uses } from './uses.ts';
 
@@ -21,6 +23,8 @@ export interface StoredCacheLayer {
   readonly bytes: number;
   /** Names of those that it rests on. */
   readonly lower: readonly string[];
+  /** Of a VM's: folders of the disks that its own lies over. */
+  readonly beneath: readonly string[];
   /**
    * New machines may be made from it: it is the newest of its key, whole, not forgotten, for the user map of whoever asks, and
    * of a project whose folder is there.
@@ -54,6 +58,7 @@ export function storedCache(store: string, map: UserMap): readonly StoredCacheLa
           path,
           bytes: layer?.bytes ?? 0,
           lower: layer?.lower ?? [],
+          beneath: foldersBeneath(join(path, templateFiles.disk)),
           live: layer !== undefined && live.has(name) && basename(folder) === current && existsSync(layer.project),
           complete: layer !== undefined,
           own,

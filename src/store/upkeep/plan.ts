@@ -53,6 +53,11 @@ export function planRemoval(
           !mounted.has(mountName(path, 'disk.raw')),
       )
     : [];
+  const cache = unusedCache(inventory.cache, uses, mounted, all);
+  const beneath = new Set([
+    ...uses.machines.flatMap((use) => use.beneath ?? []),
+    ...inventory.cache.filter((layer) => !cache.includes(layer)).flatMap((layer) => layer.beneath),
+  ]);
   return {
     names: inventory.names.filter((entry) => !kept.includes(entry)),
     blobs: inventory.blobs.filter(({ digest }) => !blobs.has(digest)),
@@ -67,13 +72,13 @@ export function planRemoval(
     boxes,
     templates: inventory.templates.filter(
       ({ path, boxDigest, usedAt, whole }) =>
-        !uses.machines.some(({ template }) => template === path) &&
+        !beneath.has(path) &&
         (all ||
           !whole ||
           now - usedAt > templateDays * 86_400_000 ||
           !inventory.boxes.some(({ digest }) => digest === boxDigest)),
     ),
-    cache: unusedCache(inventory.cache, uses, mounted, all),
+    cache,
   };
 }
 

@@ -8,8 +8,8 @@ export interface MachineUse {
   readonly running: boolean;
   /** Of an image: a {@link Digest}; of a box: hex digits. */
   readonly digest: string;
-  /** Of a VM that started warm: the folder of the template over whose disk its own lies. */
-  readonly template?: string;
+  /** Of a VM: folders of the disks that its own lies over, of the box, templates and layers. */
+  readonly beneath?: readonly string[];
   /** Names of the layers of the provision cache beneath it. Absent: none. */
   readonly layers?: readonly string[];
 }

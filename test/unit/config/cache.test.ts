@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { isUnchanged } from '../../../src/config/fingerprint.ts';
 import { loadProject } from '../../../src/config/index.ts';
-import { boxes, folder, headlines, load, machine, machines, mistakes } from './support.ts';
+import { boxes, folder, headlines, load, machine, machines } from './support.ts';
 
 const cached = async (text: string) => {
   const { machines: all } = await load(text);
@@ -24,13 +24,9 @@ test('cache is off, and on by defaults or by the machine, whose own word counts'
   ]);
 });
 
-test('a VM cannot have it yet, and is told where it works; that of defaults is not meant for it', async () => {
-  const [said] = await mistakes(machines('  v: { box: d, cache: true }\n'));
-  expect(said).toContain('`cache` works for containers');
-  expect(
-    await cached(machines('  v: { box: d, cache: false }\n  w: { box: d }\n', 'defaults: { cache: true }\n')),
-  ).toEqual([
-    ['v', false],
+test('virtual machines can have it, too', async () => {
+  expect(await cached(machines('  v: { box: d, cache: true }\n  w: { box: d }\n'))).toEqual([
+    ['v', true],
     ['w', false],
   ]);
   expect(await headlines(machines('  a: { image: d, cache: sometimes }\n'))).toHaveLength(1);

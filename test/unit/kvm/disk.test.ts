@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { checkBoxDisk, checkDataDisk, checkOverlay } from '../../../providers/kvm/disk.ts';
 import { parseQcow2Header } from '../../../src/store/qcow2.ts';
@@ -105,6 +105,28 @@ describe("a machine's own disk", () => {
     ['with data elsewhere', header({ backing: disk.path, format: 'raw', dataFileBit: true })],
   ])('S52 %s is refused', (_, content) => {
     expect(() => checkOverlay(image(content), disk)).toThrow(refused);
+  });
+
+  test('may lie over the disk of a template or of a layer, and these over each other, as long as the box is at the bottom', () => {
+    const at = (...path: string[]) => join(dir, 'store', ...path, 'disk.qcow2');
+    const put = (file: string, backing: string, format: string) => {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, header({ backing, format }));
+      return file;
+    };
+    const store = join(dir, 'store');
+    const template = put(at('templates', 't.1'), disk.path, 'raw');
+    const layer = put(at('cache', 'map', `${'a'.repeat(64)}.1.01234567`), template, 'qcow2');
+    const over = (backing: string) => () => checkOverlay(image(header({ backing, format: 'qcow2' })), disk, store);
+    for (const good of [template, layer]) expect(over(good)).not.toThrow();
+    // S52: a way around, another name, another store, a bottom that is not the box, a circle.
+    expect(over(`${store}/templates/x/../t.1/disk.qcow2`)).toThrow(refused);
+    expect(over(put(join(store, 'templates', 't.1', 'memory'), disk.path, 'raw'))).toThrow(refused);
+    expect(over(put(join(dir, 'templates', 't.1', 'disk.qcow2'), disk.path, 'raw'))).toThrow(refused);
+    expect(over(put(at('cache', 'map', 'else'), disk.path, 'raw'))).toThrow(refused);
+    expect(over(put(at('templates', 'bad'), '/etc/shadow', 'raw'))).toThrow(refused);
+    expect(over(put(at('templates', 'circle'), at('templates', 'circle'), 'qcow2'))).toThrow(refused);
+    expect(() => checkOverlay(image(header({ backing: template, format: 'qcow2' })), disk)).toThrow(refused);
   });
 
   test('S52 that is a symbolic link is refused', () => {

@@ -30,6 +30,9 @@ describe('keys of layers', () => {
     expect(keys(web({ provision: [step('one'), step('asked', 'never'), ...steps.slice(1)] }))).toEqual(keys(web()));
     const { cache: _, ...without } = web();
     expect(keys(without)).toEqual([]);
+    const vm: Machine = { ...web(), kind: 'vm' };
+    expect(keys(vm)).toHaveLength(3);
+    expect(keys({ ...vm, disks: [{ name: 'data', sizeBytes: 1 }] })).toEqual([]);
   });
 
   test('differ when the step, one before it, or what decides about the machine differs; a name decides nothing', () => {

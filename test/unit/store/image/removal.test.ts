@@ -76,7 +76,7 @@ describe('a template', () => {
   ) =>
     planRemoval(
       inventory([], { templates: [entry] }),
-      { ...none, machines: options.used === true ? [{ ...use('1'), template: entry.path }] : [] },
+      { ...none, machines: options.used === true ? [{ ...use('1'), beneath: [entry.path] }] : [] },
       partsOf,
       { all: options.all === true, now: options.now ?? 101 * day },
     ).templates.length > 0;

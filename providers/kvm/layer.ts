@@ -1,0 +1,91 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { TsvError } from '../../src/model/errors.ts';
+import type { MachineContext } from '../../src/model/provider.ts';
+import { templateFiles } from '../../src/store/template/layout.ts';
+import { sealTemplate } from '../../src/store/template/template.ts';
+import { mustRun } from '../../src/sys/command.ts';
+import type { KvmFacts } from './accel.ts';
+import { qemuArguments } from './arguments.ts';
+import { machineFiles } from './files.ts';
+import { connectGuest } from './guest.ts';
+import { moveState, saveDevices } from './migration.ts';
+import { converseQmp, type Qmp, runState } from './qmp.ts';
+import { shapeOf } from './snapshot.ts';
+import { templateSpec } from './spec.ts';
+import { templateKeyOf } from './template.ts';
+import { startTemplateQemu } from './template-qemu.ts';
+import { errorText } from './text.ts';
+
+const answerMs = 30_000;
+
+async function writeOut(guestSocket: string): Promise<void> {
+  const guest = await connectGuest(guestSocket);
+  await guest.ask([['sync']], answerMs).finally(() => guest.close());
+}
+
+const refused = (why: string): TsvError => new TsvError('TSV_CACHE', why);
+
+/**
+ * Keeps a machine that runs, as of one moment, in the form of a template: a copy of its disk, its memory in a file, and its
+ * devices. The memory goes to a second QEMU, whose memory that file is and which never runs. The machine stands still meanwhile.
+ * @param folder there, and empty
+ * @throws TSV_CACHE where it has what a layer does not hold
+ */
+export async function saveVmLayer(
+  context: MachineContext,
+  qmp: Qmp,
+  facts: KvmFacts,
+  { folder, signal }: { readonly folder: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const { machine, box } = context;
+  const shape = await shapeOf(qmp, facts.cpuModel);
+  if (shape.balloon) throw refused('it was started with a balloon, since `cache` was not set then');
+  if (shape.cpus !== shape.bootCpus) throw refused('CPUs were added to it');
+  if (machine.disks.length > 0) throw refused('its data disks are not in a layer');
+  const files = machineFiles(context);
+  const scratch = join(folder, 'scratch');
+  mkdirSync(scratch, { mode: 0o700 });
+  const memory = join(folder, templateFiles.memory);
+  const spec = templateSpec(machine, box, shape.accel, { disk: '', memory, credentials: '', blank: () => '' });
+  const disks = [{ path: '', format: 'empty' as const, bytes: box.disk?.virtualBytes ?? 0 }];
+  const argv = qemuArguments({ ...spec, disks, smbiosStrings: [], incoming: true });
+  const keeper = startTemplateQemu(argv, scratch, { signal, background: false });
+  try {
+    const other = await converseQmp(keeper.qmp, answerMs);
+    const runs = (await runState(qmp)) === 'running';
+    // A machine with other memory boots from the disk alone.
+    if (runs) await writeOut(files.guestSocket);
+    if (runs) await qmp.execute('stop');
+    try {
+      await keeper.unlessItEnds(moveState(qmp, { qmp: other, pid: keeper.pid }));
+      await mustRun(['cp', '--reflink=auto', '--sparse=always', '--', files.disk, join(folder, templateFiles.disk)], {
+        code: 'TSV_CACHE',
+        message: `the disk ${files.disk} could not be copied`,
+        hint: 'tsv store usage shows what takes the room',
+      });
+    } finally {
+      if (runs) await qmp.execute('cont');
+    }
+    await keeper.unlessItEnds(saveDevices(other, folder));
+  } catch (error) {
+    if (error instanceof TsvError) throw error;
+    const said = keeper.said().trim().split('\n').slice(-4);
+    throw new TsvError('TSV_CACHE', 'its memory could not be kept', {
+      details: [errorText(error), ...said],
+      cause: error,
+    });
+  } finally {
+    await keeper.end();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+  await sealTemplate(folder, {
+    key: templateKeyOf({ machine, box, accel: shape.accel, facts }),
+    box: box.name,
+    boxDigest: box.digest,
+    accel: shape.accel,
+    memoryBytes: machine.memoryBytes,
+    cpus: machine.cpus,
+    madeAt: new Date().toISOString(),
+  });
+}

@@ -67,7 +67,7 @@ export async function saveVmLayer(
     } finally {
       if (runs) await qmp.execute('cont');
     }
-    await keeper.unlessItEnds(saveDevices(other, folder));
+    await keeper.unlessItEnds(saveDevices(other, scratch, join(folder, templateFiles.devices)));
   } catch (error) {
     if (error instanceof TsvError) throw error;
     const said = keeper.said().trim().split('\n').slice(-4);

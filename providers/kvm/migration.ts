@@ -1,9 +1,7 @@
 import { once } from 'node:events';
 import { closeSync, createWriteStream, openSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { templateFiles } from '../../src/store/template/layout.ts';
 import { within } from './attachment.ts';
 import { asObject, type Qmp, QmpError } from './qmp.ts';
 
@@ -57,22 +55,28 @@ export async function moveState(from: Qmp, to: { readonly qmp: Qmp; readonly pid
   }
 }
 
-/** The state of the devices goes through a socket to a file: QEMU may start no process and open no file for it. */
-export async function saveDevices(qmp: Qmp, dir: string): Promise<void> {
+/**
+ * The state of the devices goes through a socket to a file: QEMU may start no process and open no file for it.
+ * @param own the folder that QEMU works in: it finds the socket there, whatever it may see of other processes
+ * @throws QmpError
+ */
+export async function saveDevices(qmp: Qmp, own: string, file: string): Promise<void> {
   // A path through the descriptor is short enough for a socket, wherever the folder is.
-  const folder = openSync(dir, 'r');
-  const path = `/proc/${process.pid}/fd/${folder}/save.sock`;
-  const server = createServer().listen(path);
+  const folder = openSync(own, 'r');
+  const server = createServer().listen(`/proc/self/fd/${folder}/save.sock`);
+  const end = migrationEnd(qmp);
   try {
     await once(server, 'listening');
-    const connection = once(server, 'connection') as Promise<[Socket]>;
+    const saved = (once(server, 'connection') as Promise<[Socket]>).then(([socket]) =>
+      pipeline(socket, createWriteStream(file, { mode: 0o600, flags: 'wx' })),
+    );
+    saved.catch(() => {}); // the end of the migration comes first, or tells why there is none
     await qmp.execute('migrate-set-capabilities', migrationWith(false));
-    await qmp.execute('migrate', { uri: `unix:${path}` });
-    const [socket] = await connection;
-    await pipeline(socket, createWriteStream(join(dir, templateFiles.devices), { mode: 0o600, flags: 'wx' }));
-    const { status, 'error-desc': why } = asObject(await qmp.execute('query-migrate'));
-    if (status !== 'completed') throw new Error(`its state could not be saved: ${String(why ?? status)}`);
+    await qmp.execute('migrate', { uri: 'unix:save.sock' });
+    await end.ended(longestMs);
+    await saved;
   } finally {
+    end.ignore();
     server.close();
     closeSync(folder);
   }

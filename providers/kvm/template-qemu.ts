@@ -29,6 +29,9 @@ export interface TemplateQemu {
   end(): Promise<void>;
 }
 
+/** Whoever was killed before this had the signal set sends none. `$0`: its process number. */
+const unlessOrphaned = '[ "$PPID" = "$0" ] && exec "$@"';
+
 /** Long enough for a panic. */
 const keptOutput = 4096;
 
@@ -40,7 +43,8 @@ export function startTemplateQemu(
 ): TemplateQemu {
   // Its network cards end in a namespace of its own, which goes with it; so does it with us.
   const own = process.geteuid?.() === 0 ? ['--net'] : ['--user', '--map-root-user', '--net'];
-  const child: ChildProcess = spawn('unshare', [...own, '--', 'setpriv', '--pdeathsig', 'KILL', '--', ...argv], {
+  const bound = ['setpriv', '--pdeathsig', 'KILL', '--', 'sh', '-c', unlessOrphaned, String(process.pid)];
+  const child: ChildProcess = spawn('unshare', [...own, '--', ...bound, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
     cwd: dir,
   });

@@ -187,5 +187,5 @@ async function freeze(qemu: TemplateQemu, dir: string, { signal, progress }: Mak
   progress('waiting until it is at rest');
   await untilAtRest(qemu.pid, signal);
   await qmp.execute('stop');
-  await saveDevices(qmp, dir);
+  await saveDevices(qmp, dir, join(dir, templateFiles.devices));
 }

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, futimesSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, futimesSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { storeDir } from '../../src/state/paths.ts';
@@ -152,7 +152,7 @@ describe('a template', () => {
     await making.result;
     const isOurs = (pid: string) => {
       try {
-        return readdirSync(`/proc/${pid}/cwd/..`).includes(left);
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(left);
       } catch {
         return false;
       }

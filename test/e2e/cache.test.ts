@@ -1,22 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Plan } from '../../src/model/plan.ts';
-import { storeDir } from '../../src/state/paths.ts';
 import { killNow } from '../support/cli.ts';
 import { type Fixture, fixture } from '../support/fixture.ts';
-import { type ImageStore, imageStore } from '../support/image-store.ts';
+import { boxStore, type ImageStore } from '../support/image-store.ts';
 import { rootTest } from '../support/root.ts';
 import { until } from '../support/until.ts';
-
-/** A store of the test's own, with the boxes of everybody's. */
-function cacheStore(): ImageStore {
-  const store = imageStore();
-  mkdirSync(store.store, { recursive: true });
-  symlinkSync(join(storeDir(process.env), 'boxes'), join(store.store, 'boxes'));
-  return store;
-}
 
 /** What lies in the provision cache, locks and unfinished ones among it. */
 function cached({ store }: ImageStore): string[] {
@@ -60,7 +51,7 @@ const again = async (project: Fixture, up = 'up') => {
 
 describe('the provision cache', () => {
   test('gives a new machine what the same steps have made before, and runs those that come after', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const first = `${mark('first')}; rm /etc/issue; rm -r /etc/apt; mkdir -m 700 /etc/apt; chown 33:33 /etc/apt; ln /log /log2`;
     const steps = (second: string) =>
       step('first', first) +
@@ -108,7 +99,7 @@ describe('the provision cache', () => {
   });
 
   test('is left out and made anew with --no-cache, forgotten by provision --no-cache, and not used by --no-provision', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const project = fixture({ 'Tsfile.yaml': tsfile(step('first', mark('first'))) }, store.env);
     await project.ok('up');
     const one = await log(project);
@@ -126,7 +117,7 @@ describe('the provision cache', () => {
   });
 
   test('keeps nothing of a machine that a failed step or somebody else has touched', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const steps = step('first', mark('first')) + step('second', '[ -e /allowed ]') + step('third', 'true');
     const project = fixture({ 'Tsfile.yaml': tsfile(steps) }, store.env);
     expect((await project.tsv('up')).code).toBe(1);
@@ -144,7 +135,7 @@ describe('the provision cache', () => {
   });
 
   test('keeps nothing under the name of a script that was changed while it ran', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const steps = `${step('first', mark('first'))}      - { name: slow, shell: slow.sh }\n`;
     const waits = 'while ! [ -e /out/go ]; do sleep 0.05; done\n';
     const project = fixture(
@@ -162,7 +153,7 @@ describe('the provision cache', () => {
   });
 
   test('does not hold what a step did to a volume: such a step, and those after it, run for each machine', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const steps = step('outside', mark('outside')) + step('inside', 'echo some >/data/some') + step('after', 'true');
     const text = `${tsfile(steps, 'volumes: ["data:/data"]')}volumes: { data: {} }\n`;
     const project = fixture({ 'Tsfile.yaml': text }, store.env);
@@ -174,7 +165,7 @@ describe('the provision cache', () => {
   });
 
   test('makes a layer once where two machines want it at once, and neither sees what the other does upon it', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const machine = (name: string) =>
       `  ${name}: { image: debian-12, hostname: same, provision: [{ name: first, shell: { inline: '${mark('first')}' } }] }\n`;
     const head = tsfile('').split('  web:')[0];
@@ -190,7 +181,7 @@ describe('the provision cache', () => {
   });
 
   test('gc keeps what machines use, and what new ones may; --all and a month take the latter', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const project = fixture({ 'Tsfile.yaml': tsfile(step('first', mark('first'))) }, store.env);
     const row = async () => {
       const { rows } = JSON.parse(await store.ok('store df --json')) as { rows: { type: string; count: number }[] };
@@ -229,7 +220,7 @@ describe('the provision cache', () => {
   });
 
   test('F1 a machine whose agent is killed as a layer is made runs on; the half of it is never used, and goes', async () => {
-    const store = cacheStore();
+    const store = boxStore();
     const bin = join(store.dir, 'bin');
     const [hold, held] = [join(bin, 'hold'), join(bin, 'held')];
     mkdirSync(bin);
@@ -259,7 +250,7 @@ describe('the provision cache', () => {
   rootTest('it fills a file system of its own')(
     'F6 a full disk is told, and stops nothing: what can be kept is kept, nothing of the rest',
     async () => {
-      const store = cacheStore();
+      const store = boxStore();
       const folder = join(store.store, 'cache');
       mkdirSync(folder);
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'none', folder]);

@@ -1,11 +1,21 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect, onTestFinished } from 'vitest';
+import { storeDir } from '../../src/state/paths.ts';
 import { removeTree } from '../../src/store/remove-tree.ts';
 import { readUserMap } from '../../src/sys/userns.ts';
 import { type Result, type Running, type RunOptions, startTsv, tsv } from './cli.ts';
@@ -87,6 +97,14 @@ const processesWith = (variable: string): string[] =>
 export function imageStore(): ImageStore {
   const made = new ImageStore();
   onTestFinished(() => made.remove());
+  return made;
+}
+
+/** The same with the boxes of everybody's: for what machines keep in the store. */
+export function boxStore(): ImageStore {
+  const made = imageStore();
+  mkdirSync(made.store, { recursive: true });
+  symlinkSync(join(storeDir(process.env), 'boxes'), join(made.store, 'boxes'));
   return made;
 }
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import type { MachineHappening } from '../model/machine-event.ts';
-import type { Machine } from '../model/project.ts';
+import type { Attachment, Machine } from '../model/project.ts';
 import type { MachineState, State } from '../model/state.ts';
 import { keptDisksDir, projectPaths } from '../state/paths.ts';
 import { mustRun } from '../sys/command.ts';
@@ -121,13 +121,21 @@ async function finish({ records }: CloneParts, name: string): Promise<void> {
   });
 }
 
-/** Pure. A new machine, with what was done to the one that it is a copy of. */
-export function copiedRecord(state: State, { boxDigest, steps, layers }: MachineState, wanted: Machine): MachineState {
-  // A network that nobody has used yet is set up by the first start, which chooses the addresses then.
-  const isKnown = wanted.networks.every(({ network }) => state.networks[network] !== undefined);
+/**
+ * Pure. A new machine, with what was done to the one that it is a copy of. It is on networks that are there: where one is not, on
+ * those of the other, until the next `up` makes that.
+ */
+export function copiedRecord(
+  state: State,
+  { spec, boxDigest, steps, layers }: MachineState,
+  wanted: Machine,
+): MachineState {
+  const isThere = ({ network }: Attachment) => state.networks[network] !== undefined;
+  const networks = wanted.networks.every(isThere)
+    ? wanted.networks
+    : spec.networks.filter(isThere).map(({ network }) => ({ network }));
   return {
-    ...newRecord(state, isKnown ? wanted : { ...wanted, networks: [] }, boxDigest),
-    spec: wanted,
+    ...newRecord(state, { ...wanted, networks }, boxDigest),
     steps,
     ...(layers === undefined ? {} : { layers }),
   };

@@ -11,6 +11,7 @@ import { createAccelChooser } from './accel.ts';
 import { adjustVm, restoreMemory } from './adjust.ts';
 import { mostDataDisks, mostNics, type NicBackend } from './arguments.ts';
 import { consoleSession } from './attach.ts';
+import { cloneVm } from './clone.ts';
 import { type ConnectSsh, connectMachine } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks } from './disk.ts';
@@ -103,6 +104,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     },
 
     snapshots: createSnapshots(lifecycle, accel, store),
+    clone: (context, copy) => cloneVm(context, store, copy),
 
     async start(context, signal, notice, record = async () => {}, load): Promise<StartResult> {
       return lifecycle.start(context, boxDisk(context), signal, notice, record, load);

@@ -130,21 +130,26 @@ const tagsOf = ({ snapshots }: Readonly<Record<string, unknown>>): DiskNode['tag
     return { tag: String(name), memoryBytes: Number(size) };
   });
 
-/** Disks of a machine that does not run, as qemu-img is to open them: never guessing, never through what somebody else made. */
-function closedDisksOf(
-  context: MachineContext,
-  store: string,
-): readonly { readonly file: string; readonly options: string }[] {
+/** The disk of a machine that does not run, as qemu-img is to open it: never guessing. */
+export const closedDisk = (file: string): ClosedDisk => ({
+  file,
+  options: `driver=qcow2,file.driver=file,file.filename=${escapeValue(file)}`,
+});
+
+interface ClosedDisk {
+  readonly file: string;
+  readonly options: string;
+}
+
+/** Never through what somebody else made. */
+function closedDisksOf(context: MachineContext, store: string): readonly ClosedDisk[] {
   const files = machineFiles(context);
   const { disk } = context.box;
   if (disk === undefined || !existsSync(files.disk)) return [];
   checkOverlay(files.disk, disk, store);
   const data = context.machine.disks.map((one) => files.dataDisk(one)).filter((file) => existsSync(file));
   for (const file of data) checkDataDisk(file);
-  return [files.disk, ...data].map((file) => ({
-    file,
-    options: `driver=qcow2,file.driver=file,file.filename=${escapeValue(file)}`,
-  }));
+  return [files.disk, ...data].map(closedDisk);
 }
 
 async function image(file: string, ...argv: readonly string[]): Promise<string> {
@@ -156,7 +161,7 @@ async function image(file: string, ...argv: readonly string[]): Promise<string> 
   return stdout;
 }
 
-const closedTags = async ({ file, options }: ReturnType<typeof closedDisksOf>[number]): Promise<DiskNode['tags']> =>
+export const closedTags = async ({ file, options }: ClosedDisk): Promise<DiskNode['tags']> =>
   tagsOf(asObject(JSON.parse(await image(file, 'info', '--output=json', '--image-opts', options))));
 
 /** @param store the per-user store, which has the templates that disks may lie over */

@@ -49,6 +49,7 @@ import { isAlive } from '../../src/sys/process.ts';
 import { signalName } from '../../src/sys/signals.ts';
 import type { UserMap } from '../../src/sys/userns.ts';
 import { configFiles, readConfig, writeConfig } from './bundle.ts';
+import { cloneContainer } from './clone.ts';
 import { capabilitiesOf, containerConfig } from './config.ts';
 import { unfinished } from './disk-image.ts';
 import { deviceNumber, disksOf } from './disk-numbers.ts';
@@ -439,6 +440,7 @@ export function createNamespaceProvider(options: NamespaceProviderOptions): Prov
     },
 
     snapshots,
+    clone: cloneContainer,
 
     async connect(context): Promise<Transport> {
       const { process, machine } = context;

@@ -1,10 +1,10 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { TsvError } from '../../src/model/errors.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { MachineContext, Snapshots } from '../../src/model/provider.ts';
 import type { SavedMachine } from '../../src/model/snapshot.ts';
 import { mustRun } from '../../src/sys/command.ts';
+import { copyExact } from '../../src/sys/copy-exact.ts';
 
 /*
  * A snapshot of a container is a copy of what lies over its image: its upper layer, and the volumes of the image.
@@ -19,7 +19,8 @@ import { mustRun } from '../../src/sys/command.ts';
  */
 
 export const snapshotsFolder = 'snapshots';
-const parts = ['upper', 'volumes'] as const;
+/** What a container has of its own, but for its disks. */
+export const parts = ['upper', 'volumes'] as const;
 const unfinished = (name: string): string => `${name}.new`;
 const replaced = (name: string): string => `${name}.old`;
 
@@ -41,7 +42,8 @@ export const snapshots = {
     const [made, copy] = [join(folder, tag), join(folder, unfinished(tag))];
     const failure = { code: 'TSV_SNAPSHOT', message: `${machine.name}: its files could not be saved` } as const;
     mkdirSync(copy, { recursive: true, mode: 0o700 });
-    for (const part of parts) if (existsSync(join(dir, part))) await copyFolder(dir, part, copy, part, failure, signal);
+    for (const part of parts)
+      if (existsSync(join(dir, part))) await copyExact(join(dir, part), join(copy, part), failure, signal);
     const size = await mustRun(['du', '-s', '--block-size=1', '--', copy], failure);
     await mustRun(['sync', '-f', '--', copy], failure);
     renameSync(copy, made);
@@ -62,7 +64,7 @@ export const snapshots = {
     const failure = { code: 'TSV_SNAPSHOT', message: `${machine.name}: its files could not be set back` } as const;
     for (const part of parts) {
       remove(join(dir, unfinished(part)));
-      if (existsSync(join(from, part))) await copyFolder(from, part, dir, unfinished(part), failure);
+      if (existsSync(join(from, part))) await copyExact(join(from, part), join(dir, unfinished(part)), failure);
     }
     await mustRun(['sync', '-f', '--', dir], failure);
     for (const part of parts) {
@@ -93,25 +95,3 @@ export const snapshots = {
 
 /** A copy whose agent was killed may still be at work there. */
 const remove = (path: string): void => rmSync(path, { recursive: true, force: true, maxRetries: 5 });
-
-/** With owners, modes, times, links, attributes and whiteouts; what shares blocks where the file system can. cp(1) */
-async function copyFolder(
-  from: string,
-  name: string,
-  to: string,
-  as: string,
-  failure: { code: TsvError['code']; message: string },
-  signal?: AbortSignal,
-): Promise<void> {
-  const copy = ['cp', '-dR', '--preserve=all', '--preserve=xattr', '--reflink=auto', '--sparse=auto', '-T', '--'];
-  try {
-    await mustRun(
-      [...copy, join(from, name), join(to, as)],
-      { ...failure, hint: `look at the free space with: df -h ${to}` },
-      signal === undefined ? {} : { signal },
-    );
-  } catch (error) {
-    if (signal?.aborted === true && !(error instanceof TsvError && error.code === 'TSV_SNAPSHOT')) throw signal.reason;
-    throw error;
-  }
-}

@@ -14,6 +14,7 @@ import { readEnding } from '../sys/kept-files.ts';
 import { isAlive } from '../sys/process.ts';
 import { signalName } from '../sys/signals.ts';
 import { type ActionContext, byItself, wantedBox, wantedMachine } from './action-context.ts';
+import { finishClones } from './clone.ts';
 import type { LayerCache } from './kept-steps.ts';
 import { Lives } from './lives.ts';
 import { type MachinePlaces, type Providers, requireRunning } from './machines.ts';
@@ -164,6 +165,8 @@ export class Engine {
         return this.snapshots.delete(action.snapshot);
       case 'machine.rename':
         return this.lives.rename(action.machine, wantedMachine(action.to, context));
+      case 'machine.clone':
+        return this.lives.clone(action.from, wantedMachine(action.machine, context), context.signal);
       case 'machine.destroy':
         return this.lives.destroy(action.machine, action.keep, context.emit);
     }
@@ -252,6 +255,7 @@ export class Engine {
   /** Takes over what an earlier agent left running. */
   async adopt(warn: (text: string) => void): Promise<void> {
     await finishRenames(this.options, warn);
+    await finishClones(this.parts, warn);
     this.networks.adopt();
     const tell = (name: string, error: unknown) =>
       warn(`${name}: ${error instanceof Error ? error.message : String(error)}`);

@@ -14,6 +14,7 @@ import { forgetMachine } from '../state/snapshots.ts';
 import { isAlive } from '../sys/process.ts';
 import { type ActionContext, machineOf, wantedBox } from './action-context.ts';
 import { adjustMachine } from './adjust.ts';
+import { cloneMachine, halfCloned } from './clone.ts';
 import type { LayerCache } from './kept-steps.ts';
 import {
   chooseAddresses,
@@ -106,7 +107,8 @@ export class Lives {
   ): Promise<void> {
     const { store } = this.records;
     const { sandbox } = this.options;
-    const { spec, restoring } = this.records.of(name);
+    const { spec, restoring, cloning } = this.records.of(name);
+    if (cloning !== undefined) throw halfCloned(name);
     if (restoring !== undefined && load === undefined) throw halfRestored(name, restoring);
     const machine = machineOf(context.project, name) ?? spec;
     await store.update((state) => {
@@ -272,6 +274,17 @@ export class Lives {
       // Of one that ended by itself they are still there.
       await this.removeTaps(record);
       await renameMachine({ store, places, happened: this.options.happened }, name, wanted);
+      this.tellNames();
+    });
+  }
+
+  /** `wanted` is to be a copy of the machine `name`. */
+  clone(name: string, wanted: Machine, signal: AbortSignal): Promise<void> {
+    return this.supervisor.inTurn(name, async () => {
+      this.supervisor.ofStopped(name);
+      await cloneMachine({ records: this.records, happened: this.options.happened }, name, wanted, signal);
+      // Another machine of its name may have been what its steps have made of it; nobody knows what is in this one.
+      this.readiness.keptSteps.touched(wanted.name);
       this.tellNames();
     });
   }

@@ -71,7 +71,7 @@ export type ProjectCommand =
       readonly targets: readonly string[];
     }
   | {
-      readonly command: 'rename';
+      readonly command: 'rename' | 'clone';
       readonly project: Project;
       readonly from: string;
       readonly to: string;

@@ -124,7 +124,7 @@ function moveFolder(from: string, to: string): boolean {
 }
 
 /** rename(2) replaces an empty folder only. */
-function refuseOccupied(folder: string, name: string): void {
+export function refuseOccupied(folder: string, name: string): void {
   if (lstatSync(folder, { throwIfNoEntry: false }) === undefined || readdirSync(folder).length === 0) return;
   throw new TsvError('TSV_USAGE', `there are files of an earlier ${name}`, {
     details: [`in ${folder}`],

@@ -270,6 +270,7 @@ function reconcileRequest(command: ProjectCommand | OneOffWork, layers: ServiceO
     case 'snapshot delete':
       return command;
     case 'rename':
+    case 'clone':
       return { command: command.command, wanted: command.project, from: command.from, to: command.to } as const;
     case 'halt':
     case 'destroy':

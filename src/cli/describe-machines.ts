@@ -23,6 +23,16 @@ Example, after web: has become front: in the Tsfile:
   tsv rename web front
   tsv up`;
 
+const cloneHelp = `
+First write the new machine into the Tsfile, with the box or image of the other one. It gets a copy of its files and disks, and
+what has been provisioned; hostname, keys, machine-id, addresses and MACs are its own. Volumes of the project and shared folders
+are not copied: both use them. Snapshots stay with the old one.
+
+Example, with web-2: beside web: in the Tsfile:
+  tsv halt web
+  tsv clone web web-2
+  tsv up`;
+
 const suspendHelp = `
 The memory of a virtual machine is written into its first disk; the host may be turned off then. It goes on at resume, up or
 reload as it was, with its clock set; halt and destroy throw the memory away. A container has no memory that can be saved:
@@ -91,6 +101,18 @@ export function describeMachines({ program, only, when, define, names, json, par
       .addOption(json)
       .option('-q, --quiet', 'print errors only')
       .addHelpText('after', renameHelp),
+  );
+  when('clone', () =>
+    define(
+      'clone',
+      'make a machine that is new in the Tsfile as a copy of one that does not run',
+      async () => (await import('./commands/clone.ts')).clone as Handler<never>,
+    )
+      .argument('<name>', 'the machine')
+      .argument('<new>', 'the copy, by its name in the Tsfile')
+      .addOption(json)
+      .option('-q, --quiet', 'print errors only')
+      .addHelpText('after', cloneHelp),
   );
   when('provision', () =>
     names(

@@ -94,6 +94,7 @@ export const errorCodes = {
   TSV_TEMPLATE: 'no template for warm starts could be made',
   TSV_VM_ACCEL: 'the wanted acceleration is not usable',
   TSV_SNAPSHOT: 'a snapshot could not be saved or restored',
+  TSV_CLONE: 'a machine could not be copied',
   TSV_VM_DIED: 'QEMU ended unexpectedly',
   TSV_WAIT: 'a machine did not become ready in time',
   TSV_UNHEALTHY: 'a health check did not succeed',

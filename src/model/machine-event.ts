@@ -24,6 +24,8 @@ export type MachineHappening =
   | { readonly type: 'saved' | 'restored'; readonly snapshot: string }
   /** It is the machine that was called so. */
   | { readonly type: 'renamed'; readonly from: string }
+  /** It is new, and a copy of another one, which goes on to be there. */
+  | { readonly type: 'cloned'; readonly from: string }
   /** `cached`: by the layer that it was made from. */
   | { readonly type: 'provisioned'; readonly step: string; readonly cached?: true }
   /** Limits of a machine that ran on: those of the Tsfile, by their keys there. */

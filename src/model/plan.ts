@@ -51,6 +51,8 @@ export type Action =
   | SnapshotRestore
   | { readonly do: 'snapshot.delete'; readonly snapshot: string }
   | { readonly do: 'machine.rename'; readonly machine: string; readonly to: string }
+  /** `machine` is new, and what `from` is on disk. */
+  | { readonly do: 'machine.clone'; readonly machine: string; readonly from: string }
   /** `keep`: what the machine that takes its place finds again. */
   | {
       readonly do: 'machine.destroy';

@@ -144,6 +144,20 @@ export interface Provider {
   ): Promise<void>;
   readonly snapshots: Snapshots;
   /**
+   * Puts a copy of what a machine that does not run has on disk into a folder, where `create` and `start` of `wanted` find it as
+   * if it were theirs: files and disks, without snapshots, and without anything that says who the machine is.
+   * @throws TSV_CLONE
+   */
+  clone(
+    context: MachineContext,
+    copy: {
+      /** There, empty, and the caller's to move to its place or remove. */
+      readonly folder: string;
+      readonly wanted: Machine;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<void>;
+  /**
    * Called when a machine has become reachable after a start: makes, in the background, what lets others like it start sooner.
    * What it says is for the agent's log.
    */

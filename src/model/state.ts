@@ -102,6 +102,8 @@ export interface MachineState {
   readonly behind?: true;
   /** A rename has begun: its folder may still have this name; see agent/rename.ts. */
   readonly movingFrom?: string;
+  /** A copy of another machine that is not in its place yet, under this tag; see agent/clone.ts. */
+  readonly cloning?: string;
   /** What the provider's own `create` or `start` wants to find again. Plain JSON. */
   readonly provider: Readonly<Record<string, unknown>>;
 }

@@ -71,7 +71,7 @@ export function whyRecreate(before: Machine, after: Machine): string | undefined
 }
 
 /** Tsfile.lock has another image for the same reference: `tsv update` took it. */
-const whyOtherImage = (record: MachineState, { image }: Machine): string | undefined =>
+export const whyOtherImage = (record: MachineState, { image }: Machine): string | undefined =>
   image?.digest === undefined || image.digest === record.boxDigest ? undefined : 'image updated';
 
 function lostDisk(disk: Disk, after: readonly Disk[]): string | undefined {

@@ -63,6 +63,8 @@ export function printAction(action: Action): string {
       return `${action.do} ${action.snapshot}`;
     case 'machine.rename':
       return `${action.do} ${action.machine} to ${action.to}`;
+    case 'machine.clone':
+      return `${action.do} ${action.machine} from ${action.from}`;
     case 'machine.destroy':
       return `${action.do} ${action.machine}${action.keep === undefined ? '' : ` (keeps ${action.keep})`}`;
   }
@@ -138,6 +140,8 @@ export function describeAction(action: Action): string {
       return `delete snapshot ${action.snapshot}`;
     case 'machine.rename':
       return `rename ${action.machine} to ${action.to}`;
+    case 'machine.clone':
+      return `copy ${action.from} to ${action.machine}`;
     case 'machine.destroy':
       return `destroy ${action.machine}${action.keep === undefined ? '' : `, but for its ${action.keep}`}`;
   }

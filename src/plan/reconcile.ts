@@ -3,6 +3,7 @@ import type { Project } from '../model/project.ts';
 import type { Observation } from '../model/state.ts';
 import { bringUp } from './bring-up.ts';
 import type { CacheView } from './cache.ts';
+import { planClone } from './clone.ts';
 import { planRun } from './one-off.ts';
 import { planPause } from './pause.ts';
 import { planProvision } from './plan-provision.ts';
@@ -53,7 +54,7 @@ export type ReconcileRequest =
       readonly targets: readonly string[];
     }
   | {
-      readonly command: 'rename';
+      readonly command: 'rename' | 'clone';
       readonly wanted: Project;
       readonly observation: Observation;
       readonly targets?: undefined;
@@ -103,6 +104,8 @@ export function reconcile(request: ReconcileRequest): Plan {
       return planResume(request.observation, targets);
     case 'volume rm':
       return removeVolumes(request.observation, targets);
+    case 'clone':
+      return planClone(request.wanted, request.observation, request.from, request.to);
     case 'rename':
       return planRename(request.wanted, request.observation, request.from, request.to);
     case 'halt':

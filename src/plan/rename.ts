@@ -14,7 +14,7 @@ import { notOne, resolveTargets } from './targets.ts';
 export function planRename(wanted: Project, { state, machines }: Observation, from: string, to: string): Plan {
   const record = state?.machines[from];
   const made = Object.values(state?.machines ?? {}).map(({ spec }) => spec);
-  if (record === undefined) throw notMade(wanted, made, from);
+  if (record === undefined) throw notMade(wanted, made, from, 'what is only in the Tsfile is renamed there');
   if (from === to) throw new TsvError('TSV_USAGE', `${from} is its name already`);
   if (state?.machines[to] !== undefined) {
     throw new TsvError('TSV_USAGE', `${to} exists already`, {
@@ -43,11 +43,15 @@ export function planRename(wanted: Project, { state, machines }: Observation, fr
   return plan.plan();
 }
 
-function notMade(wanted: Project, made: Parameters<typeof resolveTargets>[1], from: string): TsvError {
+/** `hint`: what to do where the Tsfile has it, and nobody has made it. */
+export function notMade(
+  wanted: Project,
+  made: Parameters<typeof resolveTargets>[1],
+  from: string,
+  hint: string,
+): TsvError {
   if (wanted.machines.some(({ name, group }) => name === from || group === from) && !made.some((m) => m.group === from))
-    return new TsvError('TSV_NOT_RUNNING', `${from} does not exist yet`, {
-      hint: 'what is only in the Tsfile is renamed there',
-    });
+    return new TsvError('TSV_NOT_RUNNING', `${from} does not exist yet`, { hint });
   return notOne(from, resolveTargets([from], made));
 }
 

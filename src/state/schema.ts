@@ -194,6 +194,7 @@ const machineState = object<MachineState>(
     restoring: snapshot,
     behind: yes,
     movingFrom: name,
+    cloning: matching(/^[0-9a-f]{8}$/, 'the tag of a copy'),
     most: object<RunLimits>({ cpus: number }, { memoryBytes: number }),
     boot: oneOf('warm', 'cold'),
     accel: object<{ accel: 'kvm' | 'tcg'; reason: string }>({ accel: oneOf('kvm', 'tcg'), reason: text }, {}),

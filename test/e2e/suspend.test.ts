@@ -53,8 +53,9 @@ describe('a virtual machine that is suspended', () => {
       await until(`more in ${file}`, async () => (await count(file)) > before);
     }
   };
-  const tags = async () => {
-    const disk = join(project().dir, '.ts-vm', 'machines', 'vm', 'disk.qcow2');
+  const fileOf = (machine: string, disk: string) => join(project().dir, '.ts-vm', 'machines', machine, disk);
+  const tags = async (machine = 'vm') => {
+    const disk = fileOf(machine, 'disk.qcow2');
     const { stdout } = await project().run(['qemu-img', 'info', '-U', '--output=json', disk]);
     const { snapshots = [] } = JSON.parse(stdout) as { snapshots?: { name: string }[] };
     return snapshots.map(({ name }) => name);
@@ -152,11 +153,23 @@ describe('a virtual machine that is suspended', () => {
 
   test('loses its memory by halt, which says so; a snapshot brings it back, and destroy takes that along', async () => {
     const before = await bootId();
+    project().edit(
+      (text) => `${text}  copy: { box: debian-12, warm: false, memory: 300M, disks: [{ name: data, size: 32M }] }\n`,
+    );
     await project().ok('suspend vm');
+    expect((await project().tsv('clone vm copy')).stderr).toMatch(/vm is suspended[\s\S]*tsv resume vm && tsv halt vm/);
     expect((await project().ok('halt')).stderr).toMatch(/vm +its memory of .* is thrown away/);
-    expect(await project().states()).toEqual({ vm: 'stopped', box: 'stopped' });
+    expect(await project().states()).toMatchObject({ vm: 'stopped', box: 'stopped' });
     expect(await tags()).toEqual([expect.stringMatching(/^tsv-[0-9a-f]{16}$/)]);
     await project().ok('snapshot save down vm');
+    // A copy has none of its snapshots, nor their memory, and the same on its disks.
+    await project().ok('clone vm copy');
+    expect([await tags('vm'), await tags('copy')]).toEqual([[expect.any(String), expect.any(String)], []]);
+    for (const disk of ['disk.qcow2', 'disks/data.qcow2'])
+      expect((await project().run(['qemu-img', 'compare', fileOf('vm', disk), fileOf('copy', disk)])).stdout).toMatch(
+        /^Images are identical/m,
+      );
+    await project().ok('destroy --force copy');
     await project().ok('snapshot restore then');
     expect(await bootId()).toBe(before);
     expect(await project().states()).toMatchObject({ vm: 'running' });

@@ -107,13 +107,29 @@ describe('virtual machines that start warm', () => {
     project().edit((text) => text.replace('300M', `${memory}M`));
   });
 
-  test('are the same machines after they were halted, and boot then', async () => {
+  test('S46 are the same machines after they were halted, and boot then; a copy has their files, and is somebody else', async () => {
     const lasting = 'cat /etc/machine-id /root/mark; cat /etc/ssh/ssh_host_ed25519_key.pub /sys/class/net/eth0/address';
     const before = await inside('first', lasting);
+    const first = await inside('first', whoAmI);
+    await inside('first', 'echo kept >/root/kept');
     await project().ok('halt first', booting);
-    await project().ok('up first', booting);
+    const [, step = ''] = /(provision:\n.*\n)/.exec(tsfile) ?? [];
+    project().edit((text) => `${text}  third:\n    box: debian-12\n    ${step}`);
+    await project().ok('clone first third', booting);
+    await project().ok('up first third', booting);
     expect(await boots()).toEqual(['cold', 'warm']);
     expect(await inside('first', lasting)).toEqual(before);
+
+    expect((await project().ok('inspect third --format .boot')).stdout).toBe('cold\n');
+    expect(await inside('third', 'cat /root/mark /root/kept; systemctl --failed --no-legend | wc -l')).toEqual([
+      'first',
+      'kept',
+      '0',
+    ]);
+    const third = await inside('third', whoAmI);
+    expect([third[0], third.length]).toEqual(['third', first.length]);
+    for (const [index, value] of first.entries()) expect(third[index], `line ${index}`).not.toBe(value);
+    await project().ok('destroy -f third', booting);
   });
 
   test('boot when a byte of the template has changed, and say so in one line', async () => {

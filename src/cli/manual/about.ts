@@ -221,6 +221,13 @@ export const about: Readonly<Record<string, About>> = {
     see: ['up', 'halt'],
     page: 'living',
   },
+  clone: {
+    text: [
+      'Makes a machine that stands in the Tsfile and is not there yet as a copy of another one that does not run: its files, its disks, and which steps were done. Who the copy is, is its own: hostname, keys, machine-id, addresses, MACs.',
+    ],
+    see: ['rename', 'snapshot', 'up'],
+    page: 'living',
+  },
   restart: {
     text: ['Stops machines and starts them again as they are.'],
     see: ['reload', 'halt', 'up'],

@@ -24,6 +24,8 @@ export function eventWords(event: MachineHappening): string {
       return `is what it was at ${event.snapshot}`;
     case 'renamed':
       return `renamed, was ${event.from}`;
+    case 'cloned':
+      return `created as a copy of ${event.from}`;
     case 'adjusted':
       return `has new limits: ${event.limits.join(', ')}`;
     case 'ended':

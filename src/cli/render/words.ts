@@ -129,6 +129,10 @@ export function wordsOf(action: Action): Words {
       const to = `to ${action.to}`;
       return words(action.machine, `rename ${to}`, `renaming ${to}`, `renamed ${to}`, `is ${action.to}`);
     }
+    case 'machine.clone': {
+      const { from } = action;
+      return words(action.machine, `copy ${from}`, `copying ${from}`, `copied from ${from}`, `is a copy of ${from}`);
+    }
     case 'machine.destroy':
       return action.keep === undefined
         ? words(action.machine, 'destroy', 'destroying', 'destroyed', 'destroyed')

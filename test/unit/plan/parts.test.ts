@@ -41,6 +41,7 @@ describe('an action in words', () => {
     [{ do: 'machine.completed', machine: 'm' }, 'machine.completed m', 'wait until m has completed'],
     [{ do: 'machine.stop', machine: 'm' }, 'machine.stop m', 'stop m'],
     [{ do: 'machine.rename', machine: 'm', to: 'n' }, 'machine.rename m to n', 'rename m to n'],
+    [{ do: 'machine.clone', machine: 'n', from: 'm' }, 'machine.clone n from m', 'copy m to n'],
     [{ do: 'machine.destroy', machine: 'm' }, 'machine.destroy m', 'destroy m'],
   ];
   test.each(actions)('%o', (action, plan, people) => {

@@ -16,6 +16,7 @@ describe('what happened to a machine', () => {
     [{ type: 'adjusted', limits: ['memory', 'cpus'] }, 'has new limits: memory, cpus'],
     [{ type: 'provisioned', step: 'nginx' }, 'provisioned nginx'],
     [{ type: 'renamed', from: 'web' }, 'renamed, was web'],
+    [{ type: 'cloned', from: 'web' }, 'created as a copy of web'],
     [ended({ why: 'exited', code: 3 }), 'ended with 3'],
     [ended({ why: 'killed', signal: 'TERM', detail: 'by tsv kill' }), 'killed by SIGTERM: by tsv kill'],
     [ended({ why: 'lost' }), 'ended, and nobody saw how'],

@@ -52,8 +52,8 @@ export interface NicSpec {
 }
 
 export type NicBackend =
-  /** An existing tap in QEMU's network namespace. */
-  | { readonly type: 'tap'; readonly ifname: string }
+  /** An existing tap in QEMU's network namespace; `fd`: that was opened for it. */
+  | { readonly type: 'tap'; readonly ifname: string; readonly fd?: number }
   /** QEMU's own user-mode network, cut off from everything but one forward. Needs no rights; slow. */
   | { readonly type: 'user'; readonly hostPort?: number; readonly guestPort?: number };
 
@@ -212,7 +212,9 @@ function nicArguments(nic: NicSpec, index: number): string[] {
 function netdev(id: string, backend: NicBackend): string {
   switch (backend.type) {
     case 'tap':
-      return option('tap', { id, ifname: backend.ifname, script: 'no', downscript: 'no' });
+      return backend.fd === undefined
+        ? option('tap', { id, ifname: backend.ifname, script: 'no', downscript: 'no' })
+        : option('tap', { id, fd: backend.fd });
     case 'user': {
       const forward =
         backend.hostPort === undefined

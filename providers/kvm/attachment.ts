@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
@@ -73,6 +73,7 @@ export async function attach(
       () => connectQmp(files.qmpSocket, { timeoutMs: Math.max(1, deadline - performance.now()) }),
       "QEMU's control socket",
     );
+    keepSockets(files.runDir);
     const unwatch = boundForeignLog(files.qemuLog);
     const panicked = watchPanic(qmp, console);
     const detach = () => {
@@ -87,6 +88,16 @@ export async function attach(
     console.close();
     throw error;
   }
+}
+
+/**
+ * A QEMU with a user of its own made its sockets in a folder of its own, and has no guest yet, or one that was here already. From now
+ * on it cannot put anything else in their place. Others do not get to the folder.
+ */
+function keepSockets(folder: string): void {
+  if (statSync(folder).uid === process.geteuid?.()) return;
+  chownSync(folder, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+  chmodSync(folder, 0o711);
 }
 
 /**

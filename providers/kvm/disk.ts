@@ -43,18 +43,18 @@ const deepest = 64;
 /**
  * Checks that a machine's disk is an overlay that we made: a project folder may come from anybody.
  * @param store whose templates and layers of the provision cache have disks that it may lie over, too, as theirs over each other's
+ * @returns the files that it lies over, the next first
  * @throws TSV_VM_START when it has another base, or data outside.
  */
-export function checkOverlay(file: string, disk: BoxDisk, store?: string, depth = 0): void {
+export function checkOverlay(file: string, disk: BoxDisk, store?: string, depth = 0): readonly string[] {
   const hint = "'tsv destroy' and 'tsv up' make a new disk";
   const header = readHeader(file, hint);
   if (header.externalDataFile) throw unsafe(file, 'it keeps its data in another file', hint);
   const { backingFile, backingFormat } = header;
-  if (backingFile === disk.path && backingFormat === disk.format) return;
+  if (backingFile === disk.path && backingFormat === disk.format) return [disk.path];
   if (store !== undefined && backingFile !== undefined && backingFormat === 'qcow2' && depth < deepest) {
     if (isFrozenDisk(backingFile, store)) {
-      checkOverlay(backingFile, disk, store, depth + 1);
-      return;
+      return [backingFile, ...checkOverlay(backingFile, disk, store, depth + 1)];
     }
   }
   const found = `${backingFile ?? 'nothing'} (${backingFormat ?? 'no format'})`;

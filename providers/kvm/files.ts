@@ -18,6 +18,7 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
     consoleLog: join(context.dir, 'console.log'),
     /** QEMU's own words. */
     qemuLog: join(context.dir, 'qemu.log'),
+    runDir: context.runDir,
     qmpSocket: join(context.runDir, 'qmp.sock'),
     consoleSocket: join(context.runDir, 'console.sock'),
     guestSocket: join(context.runDir, 'guest.sock'),

@@ -1,20 +1,22 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
 import { templateFiles } from '../../src/store/template/layout.ts';
 import { sealTemplate } from '../../src/store/template/template.ts';
 import { mustRun } from '../../src/sys/command.ts';
+import { givesUsers } from '../../src/sys/own-user.ts';
 import type { KvmFacts } from './accel.ts';
-import { qemuArguments } from './arguments.ts';
+import type { Attachment } from './attachment.ts';
 import { machineFiles } from './files.ts';
 import { connectGuest } from './guest.ts';
+import { bootFiles } from './jail.ts';
 import { moveState, saveDevices } from './migration.ts';
-import { converseQmp, type Qmp, runState } from './qmp.ts';
+import { converseQmp, runState } from './qmp.ts';
 import { shapeOf } from './snapshot.ts';
 import { templateSpec } from './spec.ts';
 import { templateKeyOf } from './template.ts';
-import { startTemplateQemu } from './template-qemu.ts';
+import { startForTemplate } from './template-start.ts';
 import { errorText } from './text.ts';
 
 const answerMs = 30_000;
@@ -22,6 +24,15 @@ const answerMs = 30_000;
 async function writeOut(guestSocket: string): Promise<void> {
   const guest = await connectGuest(guestSocket);
   await guest.ask([['sync']], answerMs).finally(() => guest.close());
+}
+
+/** What else is in there, somebody put who has taken QEMU over: it is no place to remove folders from, and goes with the machine. */
+function leave(meeting: string): void {
+  try {
+    rmdirSync(meeting);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+  }
 }
 
 const refused = (why: string): TsvError => new TsvError('TSV_CACHE', why);
@@ -34,7 +45,7 @@ const refused = (why: string): TsvError => new TsvError('TSV_CACHE', why);
  */
 export async function saveVmLayer(
   context: MachineContext,
-  qmp: Qmp,
+  { qmp, process: { pid } }: Pick<Attachment, 'qmp' | 'process'>,
   facts: KvmFacts,
   { folder, signal }: { readonly folder: string; readonly signal: AbortSignal },
 ): Promise<void> {
@@ -42,15 +53,24 @@ export async function saveVmLayer(
   const shape = await shapeOf(qmp, facts.cpuModel);
   if (shape.balloon) throw refused('it was started with a balloon, since `cache` was not set then');
   if (shape.cpus !== shape.bootCpus) throw refused('CPUs were added to it');
+  const { uid } = statSync(`/proc/${pid}`);
+  if (givesUsers() && uid === 0) throw refused('it was started by an older version of tsv');
   if (machine.disks.length > 0) throw refused('its data disks are not in a layer');
   const files = machineFiles(context);
-  const scratch = join(folder, 'scratch');
-  mkdirSync(scratch, { mode: 0o700 });
+  // The machine's QEMU may be a user of its own, who knows no folder but this.
+  const meeting = join(files.runDir, 'layer');
+  mkdirSync(meeting, { recursive: true, mode: 0o700 });
   const memory = join(folder, templateFiles.memory);
   const spec = templateSpec(machine, box, shape.accel, { disk: '', memory, credentials: '', blank: () => '' });
   const disks = [{ path: '', format: 'empty' as const, bytes: box.disk?.virtualBytes ?? 0 }];
-  const argv = qemuArguments({ ...spec, disks, smbiosStrings: [], incoming: true });
-  const keeper = startTemplateQemu(argv, scratch, { signal, background: false });
+  const keeper = await startForTemplate(
+    {
+      spec: { ...spec, disks, smbiosStrings: [], incoming: true },
+      ...{ folder, cwd: meeting, uid },
+      belongings: { own: [], secrets: [], shared: bootFiles(box) },
+    },
+    { signal, background: false },
+  );
   try {
     const other = await converseQmp(keeper.qmp, answerMs);
     const runs = (await runState(qmp)) === 'running';
@@ -58,7 +78,7 @@ export async function saveVmLayer(
     if (runs) await writeOut(files.guestSocket);
     if (runs) await qmp.execute('stop');
     try {
-      await keeper.unlessItEnds(moveState(qmp, { qmp: other, pid: keeper.pid }));
+      await keeper.unlessItEnds(moveState(qmp, { qmp: other, folder: meeting }));
       await mustRun(['cp', '--reflink=auto', '--sparse=always', '--', files.disk, join(folder, templateFiles.disk)], {
         code: 'TSV_CACHE',
         message: `the disk ${files.disk} could not be copied`,
@@ -67,7 +87,9 @@ export async function saveVmLayer(
     } finally {
       if (runs) await qmp.execute('cont');
     }
-    await keeper.unlessItEnds(saveDevices(other, scratch, join(folder, templateFiles.devices)));
+    await keeper.unlessItEnds(
+      saveDevices(other, { own: meeting, file: join(folder, templateFiles.devices), uid: keeper.uid }),
+    );
   } catch (error) {
     if (error instanceof TsvError) throw error;
     const said = keeper.said().trim().split('\n').slice(-4);
@@ -77,7 +99,7 @@ export async function saveVmLayer(
     });
   } finally {
     await keeper.end();
-    rmSync(scratch, { recursive: true, force: true });
+    leave(meeting);
   }
   await sealTemplate(folder, {
     key: templateKeyOf({ machine, box, accel: shape.accel, facts }),

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { closeSync, createWriteStream, openSync } from 'node:fs';
+import { closeSync, createWriteStream, lchownSync, openSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { within } from './attachment.ts';
 import { asObject, type Qmp, QmpError } from './qmp.ts';
@@ -37,36 +38,50 @@ export function migrationEnd(qmp: Qmp): { ended(timeoutMs: number): Promise<void
   };
 }
 
+/** A QEMU that takes a machine's state over, and the folder that it works in. Both sides see that folder under this path. */
+export interface Taker {
+  readonly qmp: Qmp;
+  readonly folder: string;
+}
+
+const stateSocket = 'state.sock';
+
 /**
  * All of a machine's state, its memory too, to a QEMU that waits for it in its own folder. The machine stands still; its disks are
  * written out, and it goes on by `cont`.
  * @throws QmpError
  */
-export async function moveState(from: Qmp, to: { readonly qmp: Qmp; readonly pid: number }): Promise<void> {
+export async function moveState(from: Qmp, to: Taker): Promise<void> {
   const ends = [from, to.qmp].map(migrationEnd);
   try {
     for (const qmp of [from, to.qmp]) await qmp.execute('migrate-set-capabilities', migrationWith(true));
-    await to.qmp.execute('migrate-incoming', { uri: 'unix:state.sock' });
-    // By the other's own folder: such a path is short enough for a socket, wherever that is.
-    await from.execute('migrate', { uri: `unix:/proc/${to.pid}/cwd/state.sock` });
+    await to.qmp.execute('migrate-incoming', { uri: `unix:${stateSocket}` });
+    await from.execute('migrate', { uri: `unix:${join(to.folder, stateSocket)}` });
     await Promise.all(ends.map((end) => end.ended(longestMs)));
   } finally {
     for (const end of ends) end.ignore();
+    rmSync(join(to.folder, stateSocket), { force: true });
   }
 }
 
 /**
  * The state of the devices goes through a socket to a file: QEMU may start no process and open no file for it.
  * @param own the folder that QEMU works in: it finds the socket there, whatever it may see of other processes
+ * @param uid who may connect to it, where QEMU has a user of its own
  * @throws QmpError
  */
-export async function saveDevices(qmp: Qmp, own: string, file: string): Promise<void> {
+export async function saveDevices(
+  qmp: Qmp,
+  { own, file, uid }: { readonly own: string; readonly file: string; readonly uid: number | undefined },
+): Promise<void> {
   // A path through the descriptor is short enough for a socket, wherever the folder is.
   const folder = openSync(own, 'r');
-  const server = createServer().listen(`/proc/self/fd/${folder}/save.sock`);
+  const socketPath = `/proc/self/fd/${folder}/save.sock`;
+  const server = createServer().listen(socketPath);
   const end = migrationEnd(qmp);
   try {
     await once(server, 'listening');
+    if (uid !== undefined) lchownSync(socketPath, uid, uid);
     const saved = (once(server, 'connection') as Promise<[Socket]>).then(([socket]) =>
       pipeline(socket, createWriteStream(file, { mode: 0o600, flags: 'wx' })),
     );
@@ -74,7 +89,7 @@ export async function saveDevices(qmp: Qmp, own: string, file: string): Promise<
     await qmp.execute('migrate-set-capabilities', migrationWith(false));
     await qmp.execute('migrate', { uri: 'unix:save.sock' });
     await end.ended(longestMs);
-    await saved;
+    if (!(await within(saved, longestMs))) throw new QmpError('its state went elsewhere');
   } finally {
     end.ignore();
     server.close();

@@ -178,8 +178,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     },
 
     async saveLayer(context, { folder, signal }) {
-      const { qmp } = await lifecycle.attached(context);
-      await saveVmLayer(context, qmp, accel.facts(), { folder, signal });
+      const attachment = await lifecycle.attached(context);
+      await saveVmLayer(context, attachment, accel.facts(), { folder, signal });
     },
 
     async awaken(context) {

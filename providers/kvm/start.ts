@@ -6,6 +6,7 @@ import type { Load, MachineContext, StartResult } from '../../src/model/provider
 import type { ProcessRef } from '../../src/model/state.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
 import type { Template } from '../../src/store/template/template.ts';
+import { givesUsers, takeUser } from '../../src/sys/own-user.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
 import type { Accel, AccelChooser } from './accel.ts';
 import { mostOf } from './adjust.ts';
@@ -15,6 +16,7 @@ import { beginLog, lastLogLines } from './console.ts';
 import { credentials, identityFiles, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } from './disk.ts';
 import { type MachineFiles, machineFiles, runSockets } from './files.ts';
+import { bootFiles, jailed, memoryPath, openedTaps, qemuJail } from './jail.ts';
 import { asObject, type Qmp, runState } from './qmp.ts';
 import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
 import { machineSpec } from './spec.ts';
@@ -59,9 +61,9 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     const identity = readIdentity(files.identity);
     checkBoxDisk(boxDisk);
     if (existsSync(files.unused)) await makeOverlay(files, boxDisk, store, base ?? template?.disk);
-    checkOverlay(files.disk, boxDisk, store);
+    const bases = checkOverlay(files.disk, boxDisk, store);
     for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
-    mkdirSync(context.runDir, { recursive: true, mode: 0o700 });
+    mkdirSync(files.runDir, { recursive: true, mode: 0o700 });
     for (const stale of [...runSockets(files), files.qemuLog]) rmSync(stale, { force: true });
     beginLog(files.consoleLog);
     const resolver = {
@@ -69,25 +71,47 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
       nameServers: context.addresses.flatMap(({ network }) => context.networks[network]?.gateway ?? []),
     };
     const own = identityFiles(identity, context.box.user, context.machine.hostname, resolver);
-    const argv = qemuArguments({
-      ...machineSpec(context, files, identity, {
-        accel: accelName,
-        // What is kept of it is to be gone on from, as a template is: without one.
-        balloon: load?.shape.balloon ?? (template === undefined && context.machine.cache !== true),
-        incoming: template !== undefined,
-        nics: context.addresses.map(({ mac }, index) => ({ mac, backend: nic(context.machine.name, index) })),
-        smbiosStrings: writeCredentials(files.credentials, credentials(own)),
-        ...(template === undefined ? {} : { memoryFile: { path: template.memory, shared: false } }),
-      }),
-      ...(load === undefined ? {} : shapeSpec(load.shape)),
-    });
-    const request = { argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' } as const;
-    if (template === undefined) return launcher.launch(request);
-    const devices = openSync(template.devices, 'r');
+    const smbiosStrings = writeCredentials(files.credentials, credentials(own));
+    const devices = template === undefined ? undefined : openSync(template.devices, 'r');
+    const user = givesUsers() ? takeUser(context.dir) : undefined;
+    const wanted = context.addresses.map((_, index) => nic(context.machine.name, index));
+    const { taps, nics } = user === undefined ? { taps: [], nics: wanted } : openedTaps(wanted);
+    const memory = user === undefined ? template?.memory : memoryPath;
     try {
-      return await launcher.launch({ ...request, fds: [devices] });
+      const argv = qemuArguments({
+        ...machineSpec(context, files, identity, {
+          accel: accelName,
+          // What is kept of it is to be gone on from, as a template is: without one.
+          balloon: load?.shape.balloon ?? (template === undefined && context.machine.cache !== true),
+          incoming: template !== undefined,
+          nics: context.addresses.flatMap(({ mac }, index) =>
+            nics.slice(index, index + 1).map((backend) => ({ mac, backend })),
+          ),
+          smbiosStrings,
+          ...(template === undefined || memory === undefined ? {} : { memoryFile: { path: memory, shared: false } }),
+        }),
+        ...(load === undefined ? {} : shapeSpec(load.shape)),
+      });
+      return await launcher.launch({
+        ...{ argv, net: 'sandbox', logFile: files.qemuLog, exitDir: context.dir, cwd: '/' },
+        ...{ fds: devices === undefined ? [] : [devices], taps },
+        ...(user === undefined
+          ? {}
+          : jailed(
+              qemuJail(user.uid, {
+                root: files.runDir,
+                own: [files.disk, ...context.machine.disks.map((disk) => files.dataDisk(disk))],
+                folders: [files.runDir],
+                secrets: smbiosStrings,
+                shared: [...bases, ...bootFiles(context.box)],
+                ...(template === undefined ? {} : { memory: template.memory }),
+                accel: accelName,
+              }),
+            )),
+      });
     } finally {
-      closeSync(devices);
+      if (devices !== undefined) closeSync(devices);
+      user?.release();
     }
   };
 

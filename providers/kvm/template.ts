@@ -14,10 +14,12 @@ import { qemuArguments } from './arguments.ts';
 import { credentials, identityFiles, writeCredentials } from './credentials.ts';
 import { createImage } from './disk.ts';
 import { converseGuest } from './guest.ts';
+import { bootFiles } from './jail.ts';
 import { saveDevices } from './migration.ts';
 import { converseQmp } from './qmp.ts';
 import { templateSpec } from './spec.ts';
-import { type QemuOptions, startTemplateQemu, type TemplateQemu, untilAtRest } from './template-qemu.ts';
+import { type QemuOptions, type TemplateQemu, untilAtRest } from './template-qemu.ts';
+import { startForTemplate } from './template-start.ts';
 import { errorText } from './text.ts';
 
 /** Raised when what is in a template changes, or what a guest has to do to go on from it. */
@@ -150,10 +152,18 @@ async function make(request: TemplateRequest, key: string, dir: string, options:
   const files = identityFiles(nobody, box.user, 'template', { search: '.', nameServers: [] });
   const [credentialFile = ''] = writeCredentials(join(dir, 'credentials'), credentials(files));
   const places = { disk, memory: join(dir, templateFiles.memory), credentials: credentialFile, blank };
+  const spec = templateSpec(machine, box, accel, places);
+  const belongings = {
+    own: spec.disks.map(({ path }) => path),
+    secrets: spec.smbiosStrings,
+    shared: [box.disk.path, ...bootFiles(box)],
+  };
   options.progress('booting');
-  const qemu = startTemplateQemu(qemuArguments(templateSpec(machine, box, accel, places)), dir, options);
+  const own = join(dir, 'own');
+  mkdirSync(own, { mode: 0o700 });
+  const qemu = await startForTemplate({ spec, folder: dir, cwd: own, belongings }, options);
   try {
-    await qemu.unlessItEnds(freeze(qemu, dir, options));
+    await qemu.unlessItEnds(freeze(qemu, { ...options, own, file: join(dir, templateFiles.devices) }));
   } catch (error) {
     const said = qemu.said().split('\n').slice(-8);
     throw new Error([errorText(error), ...said].join('\n').trim(), { cause: error });
@@ -161,7 +171,7 @@ async function make(request: TemplateRequest, key: string, dir: string, options:
     await qemu.end();
   }
   for (const [index] of machine.disks.entries()) rmSync(blank(index));
-  rmSync(join(dir, 'credentials'), { recursive: true });
+  for (const folder of ['credentials', 'own']) rmSync(join(dir, folder), { recursive: true });
   options.progress('saving');
   await sealTemplate(dir, {
     key,
@@ -175,7 +185,10 @@ async function make(request: TemplateRequest, key: string, dir: string, options:
 }
 
 /** Boots, waits for rest, saves. */
-async function freeze(qemu: TemplateQemu, dir: string, { signal, progress }: MakeOptions): Promise<void> {
+async function freeze(
+  qemu: TemplateQemu,
+  { signal, progress, own, file }: MakeOptions & { readonly own: string; readonly file: string },
+): Promise<void> {
   const qmp = await converseQmp(qemu.qmp, answerMs);
   const guest = converseGuest(qemu.guest);
   // Nothing is in reach while it is nobody.
@@ -187,5 +200,5 @@ async function freeze(qemu: TemplateQemu, dir: string, { signal, progress }: Mak
   progress('waiting until it is at rest');
   await untilAtRest(qemu.pid, signal);
   await qmp.execute('stop');
-  await saveDevices(qmp, dir, join(dir, templateFiles.devices));
+  await saveDevices(qmp, { own, file, uid: qemu.uid });
 }

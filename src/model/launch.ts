@@ -14,6 +14,33 @@ export interface LaunchRequest {
   readonly exitDir?: string;
   /** Open descriptors that the process finds as 3, 4, …, in this order. */
   readonly fds?: readonly number[];
+  /** Taps of its network namespace, opened for it: descriptors 16, 17, …, in this order. Seven of `fds` at most then. */
+  readonly taps?: readonly string[];
+  /** Only where root of the host launches it. */
+  readonly jail?: Jail;
+}
+
+/** A user of its own, in a root of its own, for a process that is to be nobody on the host. */
+export interface Jail {
+  /** Also its only group. */
+  readonly uid: number;
+  /** A folder that the new root covers; outside nothing is seen of that. */
+  readonly root: string;
+  readonly mounts: readonly JailMount[];
+  /** Character devices that everybody in there may use. `number`: as `rdev` of stat(2). */
+  readonly devices: readonly { readonly path: string; readonly number: number }[];
+  readonly files: readonly { readonly path: string; readonly content: Uint8Array }[];
+  readonly links: readonly { readonly to: string; readonly target: string }[];
+}
+
+/** A file or folder of the host at a place inside: `from` and `to` are absolute, `to` without `..` and links. */
+export interface JailMount {
+  readonly from: string;
+  readonly to: string;
+  readonly folder: boolean;
+  readonly writable: boolean;
+  /** What is there may be executed. */
+  readonly programs?: true;
 }
 
 /** Starts processes detached: they live on when the agent dies. */

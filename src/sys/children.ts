@@ -1,15 +1,17 @@
-import { accessSync, closeSync, constants, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { TsvError } from '../model/errors.ts';
 import type { LaunchRequest } from '../model/launch.ts';
 import type { ProcessRef } from '../model/state.ts';
 import { CLONE, O } from './flags.ts';
 import { fork, stdio } from './fork.ts';
+import { enterJail, giveUpRoot } from './jail.ts';
 import { type Keeper, keeperFds, underKeeper } from './keeper.ts';
 import { keptFiles } from './kept-files.ts';
 import { pollReadable, trySyscall, withBytes } from './libc.ts';
 import { isAlive, processRef } from './process.ts';
 import type { Step } from './program.ts';
+import { openTaps } from './taps.ts';
 
 /** How a process ended; undefined where it was not our child, so that the kernel does not say. */
 export interface ExitStatus {
@@ -125,7 +127,8 @@ export interface LaunchPlace {
 export async function launchProcess(request: LaunchRequest, place: LaunchPlace): Promise<ProcessRef> {
   const [name] = request.argv;
   if (name === undefined) throw new TypeError('launch: empty argv');
-  const file = findProgram(name);
+  const found = findProgram(name);
+  const file = request.jail === undefined ? found : realpathSync(found);
   const opened: number[] = [];
   const open = (path: string, flags: number) => {
     const fd = openSync(path, flags | O.CLOEXEC, 0o600);
@@ -157,7 +160,10 @@ export async function launchProcess(request: LaunchRequest, place: LaunchPlace):
             { call: 'setresgid', args: [0, 0, 0] },
             { call: 'setresuid', args: [0, 0, 0] },
           ] satisfies Step[])),
+      ...openTaps(request.taps ?? []),
+      ...(request.jail === undefined ? [] : enterJail(request.jail)),
       { call: 'chdir', args: [request.cwd ?? '/'] },
+      ...(request.jail === undefined ? [] : giveUpRoot(request.jail.uid)),
       ...stdio(),
       ...extra.map((_, i): Step => ({ call: 'dup3', args: [{ fd: `extra${i}` }, 3 + i, 0] })),
       {

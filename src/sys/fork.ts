@@ -77,11 +77,12 @@ export function fork(program: Program, failure: StepFailure = defaultFailure): F
 }
 
 /**
- * In the child the program's descriptors are numbered in their order, above all of theirs in the parent, and above stdio.
+ * In the child the program's descriptors are numbered in their order, above all of theirs in the parent, above stdio and
+ * what a launched program finds beside it (LaunchRequest).
  */
 function numbering(fds: Program['fds']) {
   const names = Object.keys(fds);
-  const first = Math.max(9, ...Object.values(fds)) + 1;
+  const first = Math.max(31, ...Object.values(fds)) + 1;
   const fdNumber = (name: string): number => {
     const index = names.indexOf(name);
     if (index < 0) throw new TypeError(`syscall program: no descriptor '${name}'`);

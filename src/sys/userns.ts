@@ -20,6 +20,8 @@ export interface UserMap {
 const idCount = 65536;
 /** The last block of the container range of systemd's uid allocation (UIDS-GIDS): no user or subuid range is there. */
 const rootedBase = 0x6fff0000;
+/** The block before that: users of virtual machines that root runs, each of them one id (own-user.ts). */
+export const vmUsers = { first: rootedBase - idCount, count: idCount } as const;
 
 /**
  * The user map of whoever runs this: root maps a block of its own, a user maps itself to 0 and its

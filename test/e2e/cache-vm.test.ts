@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Plan } from '../../src/model/plan.ts';
+import { givesUsers } from '../../src/sys/own-user.ts';
 import { sharedFixture } from '../support/fixture.ts';
+import { nobodyOnTheHost, ownerOf, qemuOf, qemusOf } from '../support/process-owner.ts';
+import { until } from '../support/until.ts';
 
 const tsfile = `
 version: 1
@@ -56,7 +59,15 @@ describe('a virtual machine with cache', () => {
     await project().ok('destroy -f', patience);
     project().edit((text) => text.replace('echo one >>', 'echo two >>'));
     expect(await planned()).toEqual(['machine.cached mark', 'machine.provision serve']);
-    await project().ok('up', patience);
+    const up = project().start('up', patience);
+    if (givesUsers()) {
+      // S41: the QEMU that takes its memory over has no disk, and no more rights than its own.
+      const keeper = await until('a layer in the making', () => qemusOf('driver=null-co').map(ownerOf)[0], patience);
+      const { uid } = ownerOf(qemuOf(project().dir, 'vm'));
+      const { seccomp: _, ...rights } = nobodyOnTheHost; // its filter comes a moment later
+      expect(keeper).toMatchObject({ ...rights, uid, gid: uid });
+    }
+    expect(await up.result).toMatchObject({ code: 0 });
     expect(await inside('cat /root/mark /root/log')).toEqual([mark, 'two']);
   });
 

@@ -1,11 +1,23 @@
-import { closeSync, fstatSync, futimesSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  futimesSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { storeDir } from '../../src/state/paths.ts';
 import { templateFiles, templatesFolder } from '../../src/store/template/layout.ts';
 import { listTemplates } from '../../src/store/template/template.ts';
+import { givesUsers } from '../../src/sys/own-user.ts';
 import { tsvProgram } from '../support/cli.ts';
 import { fixture, sharedFixture } from '../support/fixture.ts';
+import { nobodyOnTheHost, ownerOf, qemuOf, qemusOf } from '../support/process-owner.ts';
 import { until } from '../support/until.ts';
 
 const store = storeDir(process.env);
@@ -78,6 +90,21 @@ describe('virtual machines that start warm', () => {
       expect(second[index], `line ${index}`).not.toBe(value);
     }
     expect([first[0], second[0]]).toEqual(['first', 'second']);
+  });
+
+  test('S41 run as users of their own where root runs them, who cannot change what they share', async (context) => {
+    if (!givesUsers()) return context.skip('only root can give a machine a user of its own');
+    const [first, second] = [qemuOf(project().dir, 'first'), qemuOf(project().dir, 'second')];
+    const [one, other] = [ownerOf(first), ownerOf(second)];
+    expect(one).toEqual({ ...nobodyOnTheHost, uid: one.uid, gid: one.uid });
+    expect(other).toEqual({ ...nobodyOnTheHost, uid: other.uid, gid: other.uid });
+    expect(new Set([0, one.uid, other.uid]).size).toBe(3);
+    const memories = readdirSync(`/proc/${first}/fd`).filter(
+      (fd) => readlinkSync(`/proc/${first}/fd/${fd}`) === '/memory',
+    );
+    expect(memories.map((fd) => readFileSync(`/proc/${first}/fdinfo/${fd}`, 'utf8'))).toEqual([
+      expect.stringMatching(/^flags:\t0[0-7]*0$/m), // O_RDONLY
+    ]);
   });
 
   test('have the time of the host', async () => {
@@ -196,6 +223,11 @@ describe('a template', () => {
     await one.prints(/booting/, 60_000);
     const other = project.start(`box warm debian-12 --memory ${odd}M`, booting);
     await other.prints(/another tsv makes this template: waiting/, 60_000);
+    if (givesUsers()) {
+      const maker = ownerOf(await until('its QEMU', () => qemusOf(`${unfinished().at(-1)}/memory`)[0]));
+      expect(maker).toMatchObject({ groups: '', noNewPrivileges: '1', capabilities: [0n, 0n, 0n, 0n, 0n] });
+      expect(maker.uid).toBeGreaterThan(1 << 30);
+    }
     expect((await Promise.all([one.result, other.result])).map(({ code }) => code)).toEqual([0, 0]);
     const made = templatesWith(odd);
     expect(made).toHaveLength(1);

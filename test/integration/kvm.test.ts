@@ -1,5 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -23,10 +26,12 @@ import { connectSsh } from '../../src/ssh/client.ts';
 import { generateKeyPair } from '../../src/ssh/keys.ts';
 import { storeDir } from '../../src/state/paths.ts';
 import { ensureBox } from '../../src/store/box/index.ts';
+import { givesUsers } from '../../src/sys/own-user.ts';
 import { isAlive } from '../../src/sys/process.ts';
-import { readUserMap } from '../../src/sys/userns.ts';
+import { readUserMap, vmUsers } from '../../src/sys/userns.ts';
 import { hostLauncher, loopbackDialler } from '../support/host-launcher.ts';
 import { type GuestMode, makeGuest } from '../support/kvm-guest.ts';
+import { nobodyOnTheHost, ownerOf } from '../support/process-owner.ts';
 import { smallDisk } from '../support/small-disk.ts';
 
 const store = storeDir(process.env);
@@ -179,6 +184,10 @@ afterEach(async () => {
   rmSync(root, { recursive: true });
 });
 
+/** Says how connect(2) to the socket `$ARGV[0]` went. */
+const connecting =
+  'socket(S, PF_UNIX, SOCK_STREAM, 0); print connect(S, pack_sockaddr_un($ARGV[0])) ? "connected" : $!';
+
 describe('a virtual machine on a real QEMU', () => {
   test(
     'boots, lets us in by its own keys, is adopted by another agent, and powers off when asked',
@@ -247,6 +256,61 @@ describe('a virtual machine on a real QEMU', () => {
       await transport.closed;
       await launcher.exited(context.process);
       expect(provider.consoleLines(context, 100).join('\n')).toContain('not syncing: sysrq triggered crash');
+    },
+  );
+
+  test(
+    'S41 runs as a user of its own without any right, to whom only what it needs is there',
+    patience,
+    async (skip) => {
+      if (!givesUsers()) skip.skip('only root can give a machine a user of its own');
+      const context = await up('deaf', { disks: [{ name: 'data', sizeBytes: 8 << 20 }] });
+      const { pid } = context.process;
+      const is = ownerOf(pid);
+      expect(is.uid).toBeGreaterThanOrEqual(vmUsers.first);
+      expect(is.uid).toBeLessThan(vmUsers.first + vmUsers.count);
+      expect(is).toEqual({ ...nobodyOnTheHost, uid: is.uid, gid: is.uid });
+      const inside = (path: string) => `/proc/${pid}/root${path}`;
+      expect(readdirSync(inside(context.dir)).sort()).toEqual(['credentials', 'disk.qcow2', 'disks']);
+      expect(readdirSync(inside('/dev')).sort()).toEqual(['null', 'urandom']);
+      expect(existsSync(inside('/proc/1')) || existsSync(inside('/etc/passwd'))).toBe(false);
+      // Others do not get to its control socket, even where they get to its folder.
+      expect(statSync(context.runDir).mode & 0o777).toBe(0o711);
+      expect(statSync(context.runDir).uid).toBe(0);
+      chmodSync(root, 0o711);
+      const connects = (uid: number) => {
+        const as = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+        const argv = [...as, 'perl', '-MSocket', '-e', connecting, join(context.runDir, 'qmp.sock')];
+        return execFileSync('setpriv', argv, {
+          encoding: 'utf8',
+          env: { PATH: process.env.PATH, LC_ALL: 'C' },
+          cwd: '/',
+        });
+      };
+      expect([0, 65534, is.uid + 1].map(connects)).toEqual(['connected', 'Permission denied', 'Permission denied']);
+
+      // A second start of another machine, while this one runs: somebody else.
+      const other = { ...contextOf('deaf'), dir: join(root, 'machines', 'other'), runDir: join(root, 'run-other') };
+      mkdirSync(other.dir);
+      sshPort = await freePort();
+      const second = await up(other);
+      expect(ownerOf(second.process.pid).uid).not.toBe(is.uid);
+    },
+  );
+
+  test(
+    'S41 that an older version started as root goes on with its disks, which become its own',
+    patience,
+    async (skip) => {
+      if (!givesUsers()) skip.skip('only root can give a machine a user of its own');
+      const context = await up('deaf');
+      await provider.stop(context, { force: true });
+      const disk = join(context.dir, 'disk.qcow2');
+      chownSync(disk, 0, 0);
+      const { process } = await provider.start({ ...context, process: undefined }, signal, () => {});
+      started.push(process);
+      expect(statSync(disk).uid).toBe(ownerOf(process.pid).uid);
+      await printed({ ...context, process }, 'guest is up');
     },
   );
 

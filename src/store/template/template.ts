@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import {
   type BigIntStats,
   chmodSync,
+  chownSync,
   createReadStream,
   lstatSync,
   readdirSync,
@@ -118,9 +119,12 @@ function readMetadata(dir: string): Metadata | undefined {
 export async function sealTemplate(dir: string, note: TemplateNote): Promise<void> {
   const entries: [string, FileSeal][] = [];
   let bytes = 0;
+  chmodSync(dir, 0o700);
   for (const name of templateParts) {
     const file = join(dir, name);
-    chmodSync(file, 0o600); // those of QEMU are as its umask has it
+    // Made by a QEMU that may have been a user of its own, and read by others that are: each is shown the file, not the folder.
+    chownSync(file, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+    chmodSync(file, 0o644);
     await syncFile(file);
     const sha256 = await hashOf(file);
     const stat = lstatSync(file, { bigint: true });

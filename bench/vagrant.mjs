@@ -5,6 +5,7 @@ import { openVagrant } from './libvirt.mjs';
 import { interleave, run } from './measure.mjs';
 import { boxName, buildBox, createProject, tsv } from './project.mjs';
 
+const provisionS = 20;
 const five = 5;
 const ten = 10;
 
@@ -16,14 +17,14 @@ export const vagrant = {
     if (programPath('qemu-system-x86_64') === undefined)
       return skip('QEMU is not installed (Debian: qemu-system-x86)') ?? [];
     await buildBox('vm');
-    const project = (name, { replicas = 1, warm = true } = {}) => {
+    const project = (name, { replicas = 1, warm = true, more = '' } = {}) => {
       const made = createProject(
         join(dir, `vagrant-${name}`),
         `version: 1
 project: bench-${name}
 defaults: { memory: 512M, cpus: 1, warm: ${warm} }
 machines:
-  vm: { box: ${boxName}${replicas === 1 ? '' : `, replicas: ${replicas}`} }
+  vm: { box: ${boxName}${replicas === 1 ? '' : `, replicas: ${replicas}`}${more} }
 `,
       );
       cleanup(() => made.time('destroy', '-f', '--quiet'));
@@ -80,13 +81,18 @@ async function theirLife(theirs) {
   return { theirUp, theirSsh, theirRestore, theirDestroy: await theirs.time('destroy', '-f') };
 }
 
-/** Starts from a template, beside what a cold one takes with Vagrant; several at once, and what many of them take of memory. */
+/**
+ * Starts from a template, beside what a cold one takes with Vagrant; several at once, and what many of them take of memory; and one
+ * that is destroyed and comes back provisioned.
+ */
 async function warmRows({ project, rounds, theirs }) {
   const projects = {
     one: project('one'),
     five: project('five', { replicas: five }),
     ten: project('ten', { replicas: ten }),
   };
+  const steps = `provision: [{ shell: { inline: "sleep ${provisionS}; echo done >/root/done" } }]`;
+  const cached = project('cached', { more: `, cache: true, ${steps}` });
   await run([...tsv, 'box', 'warm', boxName, '--memory', '512M', '--cpus', '1', '--quiet'], { cwd: projects.one.dir });
   const cycle = (name) => async () => {
     const ms = await projects[name].time('up', '--quiet');
@@ -94,10 +100,31 @@ async function warmRows({ project, rounds, theirs }) {
     await projects[name].time('destroy', '-f', '--quiet');
     return { [name]: ms, [`${name}Pss`]: pss };
   };
-  const measured = await interleave(Object.keys(projects).map(cycle), { rounds, warmups: 0 });
+  await cached.time('up', '--quiet');
+  const again = async (made) => (await made.time('destroy', '-f', '--quiet')) + (await made.time('up', '--quiet'));
+  const measured = await interleave(
+    [
+      ...Object.keys(projects).map(cycle),
+      async () => {
+        await projects.one.time('up', '--quiet');
+        const plain = await again(projects.one);
+        await projects.one.time('destroy', '-f', '--quiet');
+        return { plain };
+      },
+      async () => ({ cached: await again(cached) }),
+    ],
+    { rounds, warmups: 0 },
+  );
   return [
     row('`tsv up`, one VM, warm', measured.one, '`vagrant up`', theirs, 0.04),
     row(`\`tsv up\`, ${five} VMs, warm`, measured.five, 'one VM', measured.one, 2.5),
+    row(
+      `\`destroy\` and \`up\` of a VM with ${provisionS} s of provisioning, cached`,
+      measured.cached,
+      'the same without provisioning, warm',
+      measured.plain,
+      1.2,
+    ),
     { ...row(`memory of ${ten} warm VMs of 512M, idle`, measured.tenPss, 'of one', measured.onePss, 4), unit: 'MiB' },
   ];
 }

@@ -46,7 +46,10 @@ const skip = (why) => {
 const noted = [];
 const note = (text) => noted.push(text);
 // Ctrl-C reaches what runs now, too; its failure ends the run below, after the clean-up.
-process.on('SIGINT', () => {});
+let interrupted = false;
+process.on('SIGINT', () => {
+  interrupted = true;
+});
 
 let opening;
 const docker = () => (opening ??= openDocker({ dir, cleanup, skip }));
@@ -55,7 +58,15 @@ try {
   const rows = [];
   for (const { name, rounds, run } of all.filter((row) => options.only?.includes(row.name) ?? true)) {
     say(name);
-    rows.push(...(await run({ dir, rounds: Number(options.rounds ?? rounds), cleanup, docker, skip, note })));
+    // What the others have measured is not lost with it.
+    await run({ dir, rounds: Number(options.rounds ?? rounds), cleanup, docker, skip, note }).then(
+      (measured) => rows.push(...measured),
+      (error) => {
+        if (interrupted) throw error;
+        say(`${name} failed: ${error.message}`);
+        process.exitCode = 1;
+      },
+    );
   }
   const machine = await describeMachine({ loadBefore, docker: await opening });
   const table = printTable(rows);
@@ -63,7 +74,8 @@ try {
     .map((line) => `- ${line}`)
     .join('\n');
   console.log(`${table}\n\n${notes}`);
-  if (options.only === undefined) writeFileSync(join(import.meta.dirname, 'results.md'), resultsPage(table, notes));
+  if (options.only === undefined && process.exitCode === undefined)
+    writeFileSync(join(import.meta.dirname, 'results.md'), resultsPage(table, notes));
 } catch (error) {
   say(error.message);
   process.exitCode = 1;

@@ -18,7 +18,7 @@ export const vm = {
     await buildBox('vm');
     const project = createProject(
       join(dir, 'vm'),
-      `version: 1\nproject: bench-vm\nmachines:\n  vm: { box: ${boxName}, cpus: 2, memory: 512M }\n`,
+      `version: 1\nproject: bench-vm\nmachines:\n  vm: { box: ${boxName}, cpus: 2, memory: 512M, warm: false }\n`,
     );
     cleanup(() => project.time('destroy', '-f'));
     await project.time('up', '--quiet');
@@ -57,6 +57,7 @@ function takeOver(project, dir) {
     if (argument === '-S') return []; // it waits for tsv
     const option = argument.startsWith('-') ? `${argument} ${argv[index + 1]}` : `${argv[index - 1]} ${argument}`;
     if (option.startsWith('-mon ') || option.startsWith('-chardev socket,id=qmp,')) return [];
+    if (argument.startsWith('socket,id=guest,')) return ['null,id=guest'];
     if (argument.startsWith('socket,id=console,')) return [`file,id=console,path=${join(dir, 'console.log')}`];
     return [
       argument

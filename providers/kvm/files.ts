@@ -22,6 +22,8 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
     qmpSocket: join(context.runDir, 'qmp.sock'),
     consoleSocket: join(context.runDir, 'console.sock'),
     guestSocket: join(context.runDir, 'guest.sock'),
+    /** Says that the guest's journal is still the template's: see settle in warm.ts. */
+    unsettled: join(context.runDir, 'unsettled'),
     /** Says that the disk is a template's, and has not run yet: its content is the template's key. */
     unused: join(context.dir, 'unused-template'),
   };
@@ -29,9 +31,10 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
 
 export type MachineFiles = ReturnType<typeof machineFiles>;
 
-/** What a running QEMU listens on. */
-export const runSockets = ({ qmpSocket, consoleSocket, guestSocket }: MachineFiles) => [
+/** What a running QEMU listens on, and what is known of it. */
+export const runFiles = ({ qmpSocket, consoleSocket, guestSocket, unsettled }: MachineFiles) => [
   qmpSocket,
   consoleSocket,
   guestSocket,
+  unsettled,
 ];

@@ -12,7 +12,7 @@ import type { NicBackend } from './arguments.ts';
 import { type Attachment, attach, findQemu, QemuGone, within } from './attachment.ts';
 import { lastLogLines, lastPanic } from './console.ts';
 import { endingOfQemu } from './ending.ts';
-import { type MachineFiles, machineFiles, runSockets } from './files.ts';
+import { type MachineFiles, machineFiles, runFiles } from './files.ts';
 import { runState } from './qmp.ts';
 import { createStart } from './start.ts';
 import { errorText } from './text.ts';
@@ -132,7 +132,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       const files = machineFiles(context);
       const process = find(context, files);
       if (process !== undefined) await bringDown(context, process, options);
-      for (const socket of runSockets(files)) rmSync(socket, { force: true });
+      for (const file of runFiles(files)) rmSync(file, { force: true });
     },
 
     /** How QEMU ended; what it said of that is in its log. */
@@ -141,7 +141,7 @@ export function createLifecycle({ launcher, store, accel, nic }: LifecycleOption
       await attachment?.exited;
       await attachment?.console.closed; // then all of its output is in the log
       const files = machineFiles(context);
-      for (const socket of runSockets(files)) rmSync(socket, { force: true });
+      for (const file of runFiles(files)) rmSync(file, { force: true });
       const ended = readEnding(context.dir) ?? lostEnding();
       const ending = endingOfQemu(ended, lastLogLines(files.qemuLog, 8), lastPanic(files.consoleLog));
       const { process } = context;

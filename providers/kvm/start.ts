@@ -15,7 +15,7 @@ import type { Attachment } from './attachment.ts';
 import { beginLog, lastLogLines } from './console.ts';
 import { credentials, identityFiles, writeCredentials } from './credentials.ts';
 import { type BoxDisk, checkBoxDisk, checkDataDisk, checkOverlay, makeOverlay } from './disk.ts';
-import { type MachineFiles, machineFiles, runSockets } from './files.ts';
+import { type MachineFiles, machineFiles, runFiles } from './files.ts';
 import { bootFiles, jailed, memoryPath, openedTaps, qemuJail } from './jail.ts';
 import { asObject, type Qmp, runState } from './qmp.ts';
 import { loadMemory, notLoaded, type Shape, shapeIn } from './snapshot.ts';
@@ -64,7 +64,7 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     const bases = checkOverlay(files.disk, boxDisk, store);
     for (const disk of context.machine.disks) checkDataDisk(files.dataDisk(disk));
     mkdirSync(files.runDir, { recursive: true, mode: 0o700 });
-    for (const stale of [...runSockets(files), files.qemuLog]) rmSync(stale, { force: true });
+    for (const stale of [...runFiles(files), files.qemuLog]) rmSync(stale, { force: true });
     beginLog(files.consoleLog);
     const resolver = {
       search: context.projectName,

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext } from '../../src/model/provider.ts';
 import type { Identity } from '../../src/ssh/identity.ts';
@@ -66,6 +66,7 @@ const cpusText = (cpus: number): string => (cpus === 1 ? '1 CPU' : `${cpus} CPUs
 const loadMs = 30_000;
 /** A guest that shares an emulated CPU with many others. */
 const guestMs = 60_000;
+const settleMs = 5000;
 
 /** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws QmpError */
 async function loadDevices(qmp: Qmp): Promise<void> {
@@ -104,7 +105,26 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
       guestMs,
     );
     for (const index of addresses.keys()) await link(index, true);
-    await guest.ask([...addresses.map(({ device }) => ['carrier', device] as const), ['settle']], guestMs);
+    await guest.ask(
+      addresses.map(({ device }) => ['carrier', device] as const),
+      guestMs,
+    );
+    writeFileSync(files.unsettled, '');
+  } finally {
+    guest.close();
+  }
+}
+
+/**
+ * Has a guest that went on begin what remembers who it was anew, once, after the first login: that does not wait for it, nor for
+ * that of other machines on the same processors. What fails is tried at the next login.
+ */
+export async function settle(files: MachineFiles): Promise<void> {
+  if (!existsSync(files.unsettled)) return;
+  const guest = await connectGuest(files.guestSocket);
+  try {
+    await guest.ask([['settle']], settleMs);
+    rmSync(files.unsettled, { force: true });
   } finally {
     guest.close();
   }

@@ -59,7 +59,7 @@ describe('the examples do what their READMEs say', () => {
     expect(await page()).toBe('another page\n');
   });
 
-  test('dev-env: a program in the shared folder uses the database in the virtual machine', {
+  test('dev-env: a program in the shared folder uses the database in the virtual machine, which survives suspend and resume', {
     timeout: 8 * minutes,
   }, async () => {
     const project = fixture('example:dev-env', { DATABASE_PASSWORD: 'it"s a secret' });
@@ -71,5 +71,12 @@ describe('the examples do what their READMEs say', () => {
       /WRONGPASS|NOAUTH/,
     );
     expect((await project.ok('exec dev -- /srv/src/count.sh')).stdout).toBe('2\n');
+
+    const server = async () => (await project.ok('exec db -- pidof redis-server')).stdout;
+    const before = await server();
+    await project.ok('suspend', { timeoutMs: 2 * minutes });
+    await project.ok('resume', { timeoutMs: 2 * minutes });
+    expect(await server()).toBe(before);
+    expect((await project.ok('exec dev -- /srv/src/count.sh')).stdout).toBe('3\n');
   });
 });

@@ -42,22 +42,38 @@ const compiledSchema = {
   },
 };
 
-/** Loaded with the command itself; everything else that it imports dynamically is a file of its own. */
-const inline = ['status', 'ls', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-list'].map(
+/** Loaded with the command itself. */
+const inCommand = ['status', 'ls', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-list'].map(
   (name) => `src/cli/commands/${name}.ts`,
 );
-/** Asked for by many commands, and with the YAML parser the largest part: kept compiled like the command itself. */
-const tsfileReader = 'src/config/index.ts';
+/** What an `up` asks for that makes machines. */
+const inWork = [
+  'src/app/agent.ts',
+  'src/app/sources.ts',
+  'src/cli/render/error.ts',
+  'src/plan/targets.ts',
+  'src/store/box/find.ts',
+  'src/store/projects.ts',
+  'src/sys/flock.ts',
+];
+/** Asked for by many commands, or large: kept compiled like the command itself. By the names of their bundles. */
+const compiled = new Map([
+  ['src/config/index.ts', 'config'], // with the YAML parser
+  ['src/cli/commands/change.ts', 'change'],
+  ['src/cli/commands/snapshot.ts', 'snapshot'],
+  ['src/agent-main.ts', 'agent'],
+]);
 const parts = new Map();
-const separateParts = {
+/** What is imported dynamically is a file of its own, but for what is `inline`. */
+const separateParts = (inline) => ({
   name: 'separate-parts',
   setup({ onResolve, resolve }) {
     onResolve({ filter: /^\./ }, async ({ path, kind, resolveDir, pluginData }) => {
       if (kind !== 'dynamic-import' || pluginData === 'own') return;
       const found = await resolve(path, { kind, resolveDir, pluginData: 'own' });
       const source = relative('.', found.path);
-      if (inline.includes(source)) return found;
-      if (source === tsfileReader) return { path: './config.cjs', external: true };
+      if (compiled.has(source)) return { path: `./${compiled.get(source)}.cjs`, external: true };
+      if (inline === 'all' || inline.includes(source)) return found;
       const name = source
         .replace(/^src\//, '')
         .replace(/\.ts$/, '')
@@ -66,7 +82,7 @@ const separateParts = {
       return { path: `./parts/${name}.js`, external: true };
     });
   },
-};
+});
 
 /** Parts share one reader of the Tsfile with the command. */
 const sharedReader = {
@@ -128,13 +144,14 @@ const program = {
   define: { 'import.meta.url': '__tsvUrl' },
   banner: { js: "const __tsvUrl = require('node:url').pathToFileURL(__filename).href;" },
 };
-await build({ ...program, entryPoints: { command: 'src/main.ts' }, plugins: [separateParts, lateChildProcess] });
-// All of it in one file: its process runs once for each container.
-await build({
-  ...program,
-  entryPoints: { oci: 'src/oci-main.ts', 'config-code': tsfileReader },
-  plugins: [compiledSchema],
-});
+const bundle = (entryPoints, inline, ...plugins) =>
+  build({ ...program, entryPoints, plugins: [separateParts(inline), compiledSchema, ...plugins] });
+const withCode = (names) =>
+  Object.fromEntries([...compiled].flatMap(([path, name]) => (names.includes(name) ? [[`${name}-code`, path]] : [])));
+await bundle({ command: 'src/main.ts' }, inCommand, lateChildProcess);
+await bundle(withCode(['change', 'snapshot']), inWork);
+// All of it in one file: the runtime's process runs once for each container.
+await bundle({ oci: 'src/oci-main.ts', ...withCode(['config', 'agent']) }, 'all');
 await build({
   ...common,
   outdir: 'dist/parts',
@@ -144,7 +161,6 @@ await build({
     js: "import { createRequire as __tsvCreateRequire } from 'node:module'; const require = __tsvCreateRequire(import.meta.url);",
   },
   entryPoints: {
-    agent: 'src/agent-main.ts',
     'sockets-worker': 'src/net/sockets-worker.ts',
     unpack: 'src/unpack-main.ts',
     copy: 'src/copy-main.ts',
@@ -162,32 +178,32 @@ for (const [name, source] of Object.entries({ 'tsv.js': 'start.cjs', 'tsv-oci.js
   copyFileSync(`src/${source}`, `dist/${name}`);
   chmodSync(`dist/${name}`, 0o755);
 }
-const command = readFileSync('dist/command.cjs', 'utf8');
-writeFileSync('dist/command.cjs', command.replaceAll(/import\("\.\/(?=parts\/|config\.cjs)/g, 'importPart("./'));
-writeCodeCache('command', "require('./tsv.js')");
-writeCodeCache('oci', "require('./tsv.js')", 'oci');
-writeCodeCache('config-code', "require('./cached.cjs').run('config-code')");
-// By name: an ES module that imports this finds what it exports by reading it.
+const codes = [...compiled.values()].map((name) => `${name}-code`);
+for (const name of ['command', 'oci', ...codes]) {
+  const code = readFileSync(`dist/${name}.cjs`, 'utf8');
+  // Compiled code that was kept cannot import.
+  writeFileSync(`dist/${name}.cjs`, code.replaceAll(/\bimport\((?=["'])/g, 'importPart('));
+  writeCodeCache(name);
+}
+// By name: an ES module that imports such a bundle finds what it exports by reading this.
 const { run } = createRequire(import.meta.url)('./dist/cached.cjs');
-writeFileSync(
-  'dist/config.cjs',
-  `const code = require('./cached.cjs').run('config-code');\n${Object.keys(run('config-code'))
-    .map((name) => `exports.${name} = code.${name};\n`)
-    .join('')}`,
-);
+for (const name of compiled.values()) {
+  const start = `require('./cached.cjs').run('${name}-code');\n`;
+  const names = name === 'agent' ? [] : Object.keys(run(`${name}-code`));
+  const exported = names.map((one) => `exports.${one} = code.${one};\n`).join('');
+  writeFileSync(`dist/${name}.cjs`, exported === '' ? start : `const code = ${start}${exported}`);
+}
 
 await writeDocs('man');
 
 /** A bundle's compiled code, all functions of it, for the Node that builds; another version passes over it. */
-function writeCodeCache(name, start, ...words) {
+function writeCodeCache(name) {
   const cache = resolve(`dist/${name}-${process.version}.cache`);
   const code = `
     const { setFlagsFromString } = require('node:v8');
-    const require_ = require('node:module').createRequire(${JSON.stringify(resolve('dist/build.js'))});
     setFlagsFromString('--no-lazy');
-    process.argv = [process.execPath, 'tsv', ...${JSON.stringify([...words, '--version'])}];
-    (function (require) { ${start} })(require_);
+    const script = require(${JSON.stringify(resolve('dist/cached.cjs'))}).compile(${JSON.stringify(name)});
     setFlagsFromString('--lazy'); // the flags are part of what has to match
-    require('node:fs').writeFileSync(${JSON.stringify(cache)}, require_('./cached.cjs').scripts[${JSON.stringify(name)}].createCachedData());`;
+    require('node:fs').writeFileSync(${JSON.stringify(cache)}, script.createCachedData());`;
   execFileSync(process.execPath, ['-e', code], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

@@ -4,20 +4,19 @@ const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const vm = require('node:vm');
 
-/** For the build: what has been compiled by now, by the bundle's name. */
-exports.scripts = {};
-
-/** The exports of `NAME.cjs` of this folder. */
-exports.run = (name) => {
+/** `NAME.cjs` of this folder, ready to be run. */
+exports.compile = (name) => {
   const filename = join(__dirname, `${name}.cjs`);
   // Compiled code that was kept cannot import: it asks here.
-  const script = new vm.Script(
-    `(function (exports, require, module, __filename, importPart) {${readFileSync(filename, 'utf8')}\n})`,
-    { filename, cachedData: cachedCode(name) },
-  );
-  exports.scripts[name] = script;
+  const wrapped = `(function (exports, require, module, __filename, importPart) {${readFileSync(filename, 'utf8')}\n})`;
+  return new vm.Script(wrapped, { filename, cachedData: cachedCode(name) });
+};
+
+/** Its exports. */
+exports.run = (name) => {
+  const script = exports.compile(name);
   const bundle = { exports: {} };
-  script.runInThisContext()(bundle.exports, require, bundle, filename, (part) => import(part));
+  script.runInThisContext()(bundle.exports, require, bundle, join(__dirname, `${name}.cjs`), (part) => import(part));
   return bundle.exports;
 };
 

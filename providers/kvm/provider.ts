@@ -161,7 +161,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     async connect(context, signal, measured) {
       const attachment = await lifecycle.attached(context);
       const { dialler, ssh } = options;
-      const transport = await connectMachine({
+      return connectMachine({
         context,
         attachment,
         dialler,
@@ -169,9 +169,9 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
         signal,
         ...(measured === undefined ? {} : { measured }),
       });
-      void settle(machineFiles(context)).catch(() => {}); // at the next login, then
-      return transport;
     },
+
+    settle: (context) => settle(machineFiles(context)),
 
     consoleLines: (context, count) => lastLogLines(machineFiles(context).consoleLog, count),
 

@@ -1,4 +1,5 @@
 import { existsSync, statfsSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext, Snapshots } from '../../src/model/provider.ts';
 import { mustRun } from '../../src/sys/command.ts';
@@ -95,6 +96,12 @@ export function shapeIn(kept: Readonly<Record<string, unknown>>): Shape {
 export async function loadMemory(qmp: Qmp, tag: string, shape: Shape): Promise<void> {
   await plugCpus(qmp, shape.cpus);
   await runJob(qmp, 'snapshot-load', tag, { tag, vmstate: firstDisk, devices: await diskNodes(qmp) });
+}
+
+/** One that went on from a template still leaves its memory out, and then only its like could load what is saved. */
+async function migrateWhole(qmp: Qmp): Promise<void> {
+  const shared = { capability: 'x-ignore-shared', state: false };
+  await qmp.execute('migrate-set-capabilities', { capabilities: [shared] });
 }
 
 export const notLoaded = (name: string, error: unknown): TsvError =>
@@ -206,9 +213,7 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
       const { disk } = machineFiles(context);
       await requireRoom(name, disk, qmp);
       const shape = await shapeOf(qmp, accel.facts().cpuModel);
-      // One that went on from a template still has it, and then only its like could load what is saved.
-      const shared = { capability: 'x-ignore-shared', state: false };
-      await qmp.execute('migrate-set-capabilities', { capabilities: [shared] });
+      await migrateWhole(qmp);
       try {
         await runJob(qmp, 'snapshot-save', tag, { tag, vmstate: firstDisk, devices: await diskNodes(qmp) });
       } catch (error) {
@@ -242,6 +247,18 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
         }
       }
       return undefined;
+    },
+
+    async rewind(context, { tag, provider }) {
+      const qmp = await running(context);
+      if (qmp === undefined) return false;
+      const shape = shapeIn(provider);
+      const isSame = isDeepStrictEqual(await shapeOf(qmp, accel.facts().cpuModel), shape);
+      if (!isSame || !(await openDisks(qmp)).every(({ tags }) => tags.some((one) => one.tag === tag))) return false;
+      await qmp.execute('stop');
+      await migrateWhole(qmp);
+      await loadMemory(qmp, tag, shape);
+      return true;
     },
 
     async restore(context, tag) {

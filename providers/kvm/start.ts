@@ -196,12 +196,10 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     const { kept } = context.box;
     if (kept !== undefined && existsSync(files.unused)) {
       const { layer, goesOn } = await takeLayer(context, kept, chosen.accel, accel.facts());
-      if (goesOn) {
-        const why = await attempt({ template: layer }).catch(errorText);
-        if (typeof why !== 'string') return why;
-        if (signal.aborted) throw cancelled(name);
-        notice(`${name} boots cold: ${why.split('\n')[0]}`);
-      }
+      const why = goesOn ? await attempt({ template: layer }).catch(errorText) : notItsMemory;
+      if (typeof why !== 'string') return why;
+      if (signal.aborted) throw cancelled(name);
+      if (machine.warm !== false) notice(`${name} boots cold: ${why.split('\n')[0]}`);
       return attempt({ base: layer.disk }).catch((error: unknown) => Promise.reject(failed(error)));
     }
     if (isWarmable(context, files)) {
@@ -214,6 +212,9 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     return attempt({}).catch((error: unknown) => Promise.reject(failed(error)));
   };
 }
+
+const notItsMemory =
+  'the memory that was kept with its files is of a machine with other CPUs or memory, or of another QEMU';
 
 const shapeSpec = ({ machineType, bootCpus, mostCpus, memoryBytes }: Shape) => ({
   machineType,

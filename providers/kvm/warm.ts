@@ -115,10 +115,7 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
   }
 }
 
-/**
- * Has a guest that went on begin what remembers who it was anew, once, after the first login: that does not wait for it, nor for
- * that of other machines on the same processors. What fails is tried at the next login.
- */
+/** Has a guest that went on begin what remembers who it was anew, once. What fails is tried the next time. */
 export async function settle(files: MachineFiles): Promise<void> {
   if (!existsSync(files.unsettled)) return;
   const guest = await connectGuest(files.guestSocket);

@@ -252,6 +252,16 @@ export class Engine {
     for (const name of wanted.keys()) this.readiness.watchHealth(name);
   }
 
+  /** See {@link Provider.settle}. What fails is tried when the next command ends. */
+  settle(): void {
+    for (const [name, record] of Object.entries(this.records.state.machines))
+      if (record.ready && isAlive(record.process))
+        this.records
+          .provider(record)
+          .settle?.(this.records.context(name))
+          .catch(() => {});
+  }
+
   /** Takes over what an earlier agent left running. */
   async adopt(warn: (text: string) => void): Promise<void> {
     await finishRenames(this.options, warn);

@@ -95,11 +95,16 @@ export class Readiness {
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
     else {
-      await this.awaken(name);
-      const transport = await this.connect(name, context.signal, context.measured);
-      if (this.records.of(name).behind === true) {
-        await setGuestClock(name, transport);
-        await this.records.update(name, ({ behind: _, ...record }) => record);
+      const awake = await this.awaken(name);
+      const connecting = this.connect(name, context.signal, context.measured);
+      // It has said that it is there, as it was when it was saved: the way in opens for who comes next.
+      if (awake) connecting.catch(() => {});
+      else {
+        const transport = await connecting;
+        if (this.records.of(name).behind === true) {
+          await setGuestClock(name, transport);
+          await this.records.update(name, ({ behind: _, ...record }) => record);
+        }
       }
     }
     if (!this.records.of(name).ready) {
@@ -111,12 +116,13 @@ export class Readiness {
     this.watchHealth(name);
   }
 
-  /** Of one whose memory is of some time ago, before anybody connects to it. */
-  private async awaken(name: string): Promise<void> {
+  /** Of one whose memory is of some time ago, before anybody connects to it. true: it was, and has answered. */
+  private async awaken(name: string): Promise<boolean> {
     const record = this.records.of(name);
-    if (record.behind !== true) return;
-    if ((await this.records.provider(record).awaken?.(this.records.context(name))) !== true) return;
+    if (record.behind !== true) return false;
+    if ((await this.records.provider(record).awaken?.(this.records.context(name))) !== true) return false;
     await this.records.update(name, ({ behind: _, ...current }) => current);
+    return true;
   }
 
   /** Waits for a machine that runs, and that no command waits for. @throws TSV_WAIT, TSV_NOT_RUNNING */

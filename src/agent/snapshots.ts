@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { SnapshotRestore, SnapshotSave } from '../model/plan.ts';
 import type { SavedMachine, SavedPart, Snapshot } from '../model/snapshot.ts';
@@ -172,8 +173,13 @@ export class ProjectSnapshots {
     const { lives, supervisor } = this.options;
     const { provider, record } = this.keeperOf(name);
     supervisor.forget(name);
-    if (record.process !== undefined || record.suspended !== undefined) await lives.end(name, { force: true });
     const { spec, addresses, steps, tag } = saved;
+    if (await this.rewind(name, snapshot, saved)) {
+      supervisor.watch(name);
+      await this.records.update(name, ({ restoring: _, ...record }) => record);
+      return;
+    }
+    if (record.process !== undefined || record.suspended !== undefined) await lives.end(name, { force: true });
     await this.records.update(name, (record) => ({ ...record, spec, addresses, steps, restoring: snapshot }));
     if (saved.memory) {
       // Interrupted in the middle, it would be neither this nor that.
@@ -184,6 +190,29 @@ export class ProjectSnapshots {
       await this.records.update(name, (record) => ({ ...record, saving: tag }));
     } else await provider.snapshots.restore(this.records.context(name), tag);
     await this.records.update(name, ({ restoring: _, ...record }) => record);
+  }
+
+  /** Sets a machine back that goes on in the same process, standing still; false: that is not possible. */
+  private async rewind(name: string, snapshot: string, saved: SavedMachine): Promise<boolean> {
+    const { lives } = this.options;
+    const { provider, record, context } = this.keeperOf(name);
+    const { spec, addresses, steps, tag } = saved;
+    const isSame = isDeepStrictEqual([record.addresses, record.spec.disks], [addresses, spec.disks]);
+    if (!saved.memory || !isSame || !isAlive(record.process)) return false;
+    await lives.release(name);
+    await this.records.update(name, (current) => ({ ...current, restoring: snapshot }));
+    try {
+      if ((await provider.snapshots.rewind?.(context, saved)) !== true) return false;
+    } catch (error) {
+      console.error(`${name}: it starts anew, since it did not go back as it is: ${toTsvError(error).message}`);
+      return false;
+    }
+    await this.records.update(name, ({ paused: _, health: _1, ...current }) => ({
+      ...current,
+      ...{ spec, addresses, steps, ready: false, behind: true, saving: tag },
+    }));
+    await lives.ensureForwards(name);
+    return true;
   }
 
   private async letGo(name: string, { memory, was }: SavedMachine): Promise<void> {

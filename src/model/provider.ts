@@ -163,6 +163,11 @@ export interface Provider {
    */
   prepare?(context: MachineContext, log: (text: string) => void): void;
   /**
+   * Called for machines that run when no command is under way any more: what they have left to do of a start, and nobody waits
+   * for. Nothing left: success.
+   */
+  settle?(context: MachineContext): Promise<void>;
+  /**
    * Tells a machine that stood still what it missed: the time; and gives it randomness of its own, since others may have gone on
    * from the same moment. false: it cannot be told this way.
    */
@@ -203,6 +208,11 @@ export interface Snapshots {
     context: MachineContext,
     saved: Pick<SavedMachine, 'tag' | 'memory' | 'provider'>,
   ): Promise<string | undefined>;
+  /**
+   * A machine that runs, and has the disks and network cards of then, becomes what was saved with memory, and stands still.
+   * false: it cannot without an end and a start. Where this fails it is neither what it was nor what was saved.
+   */
+  rewind?(context: MachineContext, saved: Load): Promise<boolean>;
   /** Disks and files become what was saved. The machine does not run. A part that was done already is done again. */
   restore(context: MachineContext, tag: string): Promise<void>;
   /** All that is kept, whole or not. */

@@ -39,8 +39,16 @@ export function program(request: ExecRequest, login: Login): string {
     lines.push(`export ${name}=${quoteWord(value)}`);
   }
   lines.push(`cd ${request.cwd === undefined ? '"$HOME"' : quoteWord(request.cwd)} || exit 126`);
-  lines.push(`exec ${quoteWords(request.argv)}`);
+  lines.push(become(request.argv));
   return `${lines.join('\n')}\n`;
+}
+
+/** A script for `sh` is run by the one that reads these lines: an emulated CPU needs a moment for every program that starts. */
+function become(argv: readonly string[]): string {
+  const [program, option, script, name, ...args] = argv;
+  if (program === '/bin/sh' && option === '-c' && script !== undefined && name === 'sh')
+    return `set -- ${quoteWords(args)}\neval ${quoteWord(script)}\nexit`;
+  return `exec ${quoteWords(argv)}`;
 }
 
 /** The command line for a session without a terminal; `text` is then written to its stdin first. */

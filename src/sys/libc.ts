@@ -139,7 +139,7 @@ function map(size: number, flags: number, fd: number): Memory | number {
   };
 }
 
-const entryPrototype = koffi.proto('long run(void *steps, void *report)');
+const entryPrototype = koffi.proto('long (void *steps, void *report)');
 
 /** Places machine code in memory (readable and executable, no longer writable) and returns a way to call it. */
 export function loadCode(code: Uint8Array): (steps: bigint, report: bigint) => number {

@@ -75,7 +75,9 @@ describe('a virtual machine with cache', () => {
     const [mark = ''] = await inside('cat /root/mark');
     await project().ok('destroy -f', patience);
     project().edit((text) => text.replace('memory: 272M', 'memory: 304M'));
-    await project().ok('up', patience);
+    expect((await project().ok('up', patience)).stderr).toMatch(
+      /vm boots cold: the memory that was kept with its files/,
+    );
     expect(await boot()).toBe('cold');
     expect(await inside('cat /root/mark /root/log; ls /run/mark 2>/dev/null || echo gone')).toEqual([
       mark,

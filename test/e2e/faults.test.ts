@@ -74,7 +74,7 @@ describe('when something dies', () => {
       [...listProcesses().values()].some(
         ({ pid, environment, command }) =>
           environment.includes(`TSV_DIR=${project.dir}`) &&
-          command.includes('parts/agent') &&
+          command.includes('dist/agent.cjs') &&
           openFiles(pid).includes('anon_inode:[pidfd]'),
       ),
     );

@@ -136,6 +136,7 @@ describe('a virtual machine that is suspended', () => {
     await inside('echo then >/dev/shm/note; echo then >/root/note; sync; date -s 2001-01-01');
     await project().ok(both ? 'snapshot save then' : 'snapshot save then vm');
     expect(await project().states()).toEqual({ vm: 'running', box: 'running' });
+    const pid = project().machinePid('vm');
     for (const _ of ['once', 'again']) {
       await inside('echo now >/dev/shm/note; echo now >/root/note; sync; systemctl stop pair beat.timer');
       await project().ok('snapshot restore then');
@@ -143,7 +144,15 @@ describe('a virtual machine that is suspended', () => {
       expect(await bootId()).toBe(before);
       expect(Number(await year())).toBe(new Date().getUTCFullYear());
       await goesOn();
+      expect(project().machinePid('vm')).toBe(pid);
     }
+    const restoring = project().start('snapshot restore then vm');
+    await until('it is set back', () => project().state()?.machines.vm?.restoring !== undefined);
+    await killNow(project().agentPid() ?? 0);
+    expect((await restoring.result).code).not.toBe(0);
+    await project().ok('snapshot restore then vm');
+    expect(await inside('cat /dev/shm/note /root/note')).toBe('then\nthen');
+    await goesOn();
     const [listed] = JSON.parse((await project().ok('snapshot list --json')).stdout) as { machines: object[] }[];
     expect(listed?.machines).toEqual([
       expect.objectContaining({ machine: 'vm', memory: true, was: 'running', without: [] }),

@@ -29,6 +29,10 @@ rm -f etc/resolv.conf
 # Units with nothing to do are skipped when these are not there.
 rm -f etc/fstab etc/modules-load.d/modules.conf etc/modules
 
+# A login shell starts no programs of its own to learn what it knows, and has no terminal to guard when it has one command.
+sed -i 's/\[ "$(id -u)" -eq 0 \]/[ "${EUID:-$(id -u)}" -eq 0 ]/' etc/profile
+sed -i 's/^mesg n .*/[ -z "$PS1" ] || &/' root/.profile
+
 # Identity comes at the first boot.
 rm -f etc/ssh/ssh_host_*
 : > etc/machine-id

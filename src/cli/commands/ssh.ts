@@ -3,10 +3,10 @@ import { TsvError } from '../../model/errors.ts';
 import type { Handler } from '../program.ts';
 import { runInMachine } from '../stream.ts';
 
-/** The user's own shell, as a login shell; `$0` is the command line. */
+/** The user's own shell, as a login shell; `$1` is the command line. */
 const ownShell = '[ -x "$SHELL" ] || SHELL=/bin/sh; exec "$SHELL"';
-const loginShell = ['/bin/sh', '-c', `${ownShell} -l`];
-const shellCommand = ['/bin/sh', '-c', `${ownShell} -lc "$0"`];
+const loginShell = ['/bin/sh', '-c', `${ownShell} -l`, 'sh'];
+const shellCommand = ['/bin/sh', '-c', `${ownShell} -lc "$1"`, 'sh'];
 
 export const ssh: Handler<{ command?: string; login: string; tty?: boolean }> = async (
   session,

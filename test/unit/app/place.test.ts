@@ -152,7 +152,7 @@ test('a forward is written as address, port and the port inside', () => {
 describe('the installed package', () => {
   test('is the nearest folder upwards with recipes', () => {
     write('package/boxes/debian-12/box.yaml', '');
-    write('package/dist/parts/agent.js', '');
+    write('package/dist/agent.cjs', '');
     expect(packageDir(join(folder, 'package/dist/parts'))).toBe(join(folder, 'package'));
   });
 

@@ -130,6 +130,19 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
     expect(ended.stdout.toString()).toBe(`${odd.join('\0')}\0${env.ODD}`);
   });
 
+  it('runs a script for sh like any program', async () => {
+    const script = 'echo "$0 $# $1"; p=$(cat)\necho "$p"; echo \'to stderr\' >&2; exit 3';
+    const argv = ['/bin/sh', '-c', script, 'sh', "a 'b'\nc", '-x'];
+    const result = await run(machine, { argv, env: { n: 'an n' } }, 'in\nput');
+    expect(result).toMatchObject({ code: 3, stderr: 'to stderr\n' });
+    expect(result.stdout.toString()).toBe("sh 2 a 'b'\nc\nin\nput\n");
+    expect(await run(machine, { argv: ['/bin/sh', '-c', 'kill -s KILL $$', 'sh'] })).toMatchObject({ code: 137 });
+    expect(await run(machine, { argv: ['/bin/sh', '-c', 'echo "$n" $#', 'sh'], env: { n: 'an n' } })).toMatchObject({
+      code: 0,
+      stdout: Buffer.from('an n 0\n'),
+    });
+  });
+
   it('starts in the home folder, or in the asked one, or says that there is none', async () => {
     expect((await run(machine, { argv: ['pwd'] })).stdout.toString()).toBe(`${sshd.dir}\n`);
     expect((await run(machine, { argv: ['pwd'], cwd: '/usr/bin' })).stdout.toString()).toBe('/usr/bin\n');

@@ -24,7 +24,7 @@ import { createSnapshots } from './snapshot.ts';
 import { tapName } from './tap.ts';
 import { BackgroundTemplates, ensureTemplate, type MakeOptions } from './template.ts';
 import { errorText } from './text.ts';
-import { settle } from './warm.ts';
+import { bringForward, settle } from './warm.ts';
 
 /** A guest that has just been loaded answers within a second or two, also emulated. */
 const awakenMs = 15_000;
@@ -161,7 +161,7 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
     async connect(context, signal, measured) {
       const attachment = await lifecycle.attached(context);
       const { dialler, ssh } = options;
-      return connectMachine({
+      const transport = await connectMachine({
         context,
         attachment,
         dialler,
@@ -169,6 +169,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
         signal,
         ...(measured === undefined ? {} : { measured }),
       });
+      void bringForward(machineFiles(context)).catch(() => {}); // settle does it, too
+      return transport;
     },
 
     settle: (context) => settle(machineFiles(context)),

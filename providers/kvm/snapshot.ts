@@ -1,4 +1,4 @@
-import { existsSync, statfsSync } from 'node:fs';
+import { existsSync, statfsSync, writeFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { TsvError } from '../../src/model/errors.ts';
 import type { MachineContext, Snapshots } from '../../src/model/provider.ts';
@@ -258,6 +258,7 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
       await qmp.execute('stop');
       await migrateWhole(qmp);
       await loadMemory(qmp, tag, shape);
+      if (context.box.warm === true) writeFileSync(machineFiles(context).unsettled, '');
       return true;
     },
 

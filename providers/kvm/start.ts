@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { Load, MachineContext, StartResult } from '../../src/model/provider.ts';
@@ -137,11 +137,13 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
         rmSync(files.unused);
         syncFolder(context.dir);
       }
-      if (load !== undefined)
+      if (load !== undefined) {
         await loadMemory(qmp, load.tag, load.shape).catch((error: unknown) => {
           throw notLoaded(context.machine.name, error);
         });
-      else if (template === undefined) await qmp.execute('cont');
+        // It may have been saved before it had settled; it knows.
+        if (context.box.warm === true) writeFileSync(files.unsettled, '');
+      } else if (template === undefined) await qmp.execute('cont');
       return {
         process,
         accel: chosen,

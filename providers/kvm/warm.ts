@@ -99,6 +99,8 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
       nameServers: addresses.flatMap(({ network }) => networks[network]?.gateway ?? []),
     };
     const own = identityFiles(identity, box.user, machine.hostname, resolver);
+    // A box of an older version has none of it.
+    guest.ask([['background']], guestMs).catch(() => {});
     const machineId = { path: '/etc/machine-id', mode: '0444', owner: 'root', text: `${identity.machineId}\n` };
     await guest.ask(
       becoming({ identity, hostname: machine.hostname, files: [...own, machineId], addresses, networks }),
@@ -115,14 +117,19 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
   }
 }
 
-/** Has a guest that went on begin what remembers who it was anew, once. What fails is tried the next time. */
-export async function settle(files: MachineFiles): Promise<void> {
+async function askUnsettled(files: MachineFiles, request: 'foreground' | 'settle'): Promise<void> {
   if (!existsSync(files.unsettled)) return;
   const guest = await connectGuest(files.guestSocket);
   try {
-    await guest.ask([['settle']], settleMs);
-    rmSync(files.unsettled, { force: true });
+    await guest.ask([[request]], settleMs);
+    if (request === 'settle') rmSync(files.unsettled, { force: true });
   } finally {
     guest.close();
   }
 }
+
+/** Has a guest that went on begin what remembers who it was anew, once. What fails is tried the next time. */
+export const settle = (files: MachineFiles): Promise<void> => askUnsettled(files, 'settle');
+
+/** What works in the background of a guest that went on, since it came, gets the CPU as ever again. */
+export const bringForward = (files: MachineFiles): Promise<void> => askUnsettled(files, 'foreground');

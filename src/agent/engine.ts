@@ -5,7 +5,7 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { ExecSession, Transport } from '../model/provider.ts';
-import type { Ending } from '../model/state.ts';
+import type { Ending, MachineState } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
@@ -255,11 +255,11 @@ export class Engine {
   /** See {@link Provider.settle}. What fails is tried when the next command ends. */
   settle(): void {
     for (const [name, record] of Object.entries(this.records.state.machines))
-      if (record.ready && isAlive(record.process))
-        this.records
-          .provider(record)
-          .settle?.(this.records.context(name))
-          .catch(() => {});
+      if (isAlive(record.process)) void this.settleOne(name, record).catch(() => {});
+  }
+
+  private async settleOne(name: string, record: MachineState): Promise<void> {
+    await this.records.provider(record).settle?.(this.records.context(name));
   }
 
   /** Takes over what an earlier agent left running. */
@@ -287,6 +287,7 @@ export class Engine {
         tell(name, error);
       }
     }
+    this.settle();
   }
 
   private async removeSandbox(): Promise<void> {

@@ -95,12 +95,10 @@ export class Readiness {
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
     else {
-      const awake = await this.awaken(name);
-      const connecting = this.connect(name, context.signal, context.measured);
-      // It has said that it is there, as it was when it was saved: the way in opens for who comes next.
-      if (awake) connecting.catch(() => {});
+      // It has said that it is there, as it was when it was saved: the way in opens for who comes next, whoever that is.
+      if (await this.awaken(name)) this.connect(name, new AbortController().signal).catch(() => {});
       else {
-        const transport = await connecting;
+        const transport = await this.connect(name, context.signal, context.measured);
         if (this.records.of(name).behind === true) {
           await setGuestClock(name, transport);
           await this.records.update(name, ({ behind: _, ...record }) => record);

@@ -174,11 +174,7 @@ export class ProjectSnapshots {
     const { provider, record } = this.keeperOf(name);
     supervisor.forget(name);
     const { spec, addresses, steps, tag } = saved;
-    if (await this.rewind(name, snapshot, saved)) {
-      supervisor.watch(name);
-      await this.records.update(name, ({ restoring: _, ...record }) => record);
-      return;
-    }
+    if (await this.rewind(name, snapshot, saved)) return;
     if (record.process !== undefined || record.suspended !== undefined) await lives.end(name, { force: true });
     await this.records.update(name, (record) => ({ ...record, spec, addresses, steps, restoring: snapshot }));
     if (saved.memory) {
@@ -187,8 +183,10 @@ export class ProjectSnapshots {
       await lives.launch(name, goingOn, ({ restarts: _, ...record }) => ({ ...record, behind: true }), saved);
       supervisor.watch(name);
       // It stands still until all of them are there.
-      await this.records.update(name, (record) => ({ ...record, saving: tag }));
-    } else await provider.snapshots.restore(this.records.context(name), tag);
+      await this.records.update(name, ({ restoring: _, ...record }) => ({ ...record, saving: tag }));
+      return;
+    }
+    await provider.snapshots.restore(this.records.context(name), tag);
     await this.records.update(name, ({ restoring: _, ...record }) => record);
   }
 
@@ -197,7 +195,13 @@ export class ProjectSnapshots {
     const { lives } = this.options;
     const { provider, record, context } = this.keeperOf(name);
     const { spec, addresses, steps, tag } = saved;
-    const isSame = isDeepStrictEqual([record.addresses, record.spec.disks], [addresses, spec.disks]);
+    const outside = ({ hostname, cpus, memoryBytes, disks }: SavedMachine['spec']) => [
+      hostname,
+      cpus,
+      memoryBytes,
+      disks,
+    ];
+    const isSame = isDeepStrictEqual([record.addresses, outside(record.spec)], [addresses, outside(spec)]);
     if (!saved.memory || !isSame || !isAlive(record.process)) return false;
     await lives.release(name);
     await this.records.update(name, (current) => ({ ...current, restoring: snapshot }));
@@ -207,11 +211,12 @@ export class ProjectSnapshots {
       console.error(`${name}: it starts anew, since it did not go back as it is: ${toTsvError(error).message}`);
       return false;
     }
-    await this.records.update(name, ({ paused: _, health: _1, ...current }) => ({
+    // Its process, which is watched, is the same. It stands still until all of them are there.
+    await this.records.update(name, ({ paused: _, health: _1, restarts: _2, restoring: _3, ...current }) => ({
       ...current,
       ...{ spec, addresses, steps, ready: false, behind: true, saving: tag },
     }));
-    await lives.ensureForwards(name);
+    await lives.ensureForwards(name).catch(() => {}); // who waits for it tries again, and says why it fails
     return true;
   }
 

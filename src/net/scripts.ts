@@ -34,7 +34,9 @@ export function networksScript(networks: readonly NetworkState[], options: { fre
           `link add ${network.bridge} type bridge forward_delay 0 stp_state 0`,
           `addr add ${network.gateway}/${prefixOf(network)} dev ${network.bridge}`,
           `link set ${network.bridge} up`,
-        ]),
+        ]) +
+        // A machine that boots is asked for ten times a second, not once (arp(7)): who waits for it has no event to go by.
+        `echo 100 > /proc/sys/net/ipv4/neigh/${network.bridge}/retrans_time_ms 2>/dev/null || :\n`,
     ),
     heredoc('nft -f -', [
       'table inet tsv',

@@ -34,20 +34,24 @@ export function program(request: ExecRequest, login: Login): string {
   if (login.user !== login.username) {
     lines.push(`export HOME=~${checkUser(login.user)} USER=${login.user} LOGNAME=${login.user}`);
   }
-  for (const [name, value] of Object.entries(request.env ?? {})) {
+  const variables = Object.entries(request.env ?? {});
+  for (const [name, value] of variables) {
     if (!variableName.test(name)) throw new TsvError('TSV_USAGE', `'${name}' cannot be the name of a variable`);
     lines.push(`export ${name}=${quoteWord(value)}`);
   }
   lines.push(`cd ${request.cwd === undefined ? '"$HOME"' : quoteWord(request.cwd)} || exit 126`);
-  lines.push(become(request.argv));
+  lines.push(variables.length > 0 ? `exec ${quoteWords(request.argv)}` : become(request.argv));
   return `${lines.join('\n')}\n`;
 }
 
-/** A script for `sh` is run by the one that reads these lines: an emulated CPU needs a moment for every program that starts. */
+/**
+ * A script for `sh` is run by the one that reads these lines, where nothing of its variables was set: an emulated CPU needs a
+ * moment for every program that starts.
+ */
 function become(argv: readonly string[]): string {
   const [program, option, script, name, ...args] = argv;
   if (program === '/bin/sh' && option === '-c' && script !== undefined && name === 'sh')
-    return `set -- ${quoteWords(args)}\neval ${quoteWord(script)}\nexit`;
+    return `unset a g l n p\nset -- ${quoteWords(args)}\neval ${quoteWord(script)}\nexit`;
   return `exec ${quoteWords(argv)}`;
 }
 

@@ -138,6 +138,16 @@ describe('virtual machines that start warm', () => {
     await until('the journal', async () => / first /.test(await said()), { timeoutMs: 60_000 });
   });
 
+  test('have nothing left that waits for the CPU behind all others', async () => {
+    const services = 'systemd-networkd dbus systemd-logind';
+    const policies = `for name in ${services}; do chrt -p "$(cat /sys/fs/cgroup/system.slice/$name.service/cgroup.procs)"; done`;
+    for (const machine of ['first', 'second'])
+      await until('their policy', async () => {
+        const lines = (await inside(machine, policies)).filter((line) => line.includes('policy'));
+        return lines.length === 3 && lines.every((line) => line.endsWith('SCHED_OTHER'));
+      });
+  });
+
   test('keep CPUs that can be added; other memory is another start', async () => {
     project().edit((text) => text.replace(`${memory}M`, '300M'));
     expect((await project().tsv('plan')).stdout).toMatch(/template of its warm start/);

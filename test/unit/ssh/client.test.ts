@@ -133,9 +133,11 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
   it('runs a script for sh like any program', async () => {
     const script = 'echo "$0 $# $1"; p=$(cat)\necho "$p"; echo \'to stderr\' >&2; exit 3';
     const argv = ['/bin/sh', '-c', script, 'sh', "a 'b'\nc", '-x'];
-    const result = await run(machine, { argv, env: { n: 'an n' } }, 'in\nput');
+    const result = await run(machine, { argv }, 'in\nput');
     expect(result).toMatchObject({ code: 3, stderr: 'to stderr\n' });
     expect(result.stdout.toString()).toBe("sh 2 a 'b'\nc\nin\nput\n");
+    const own = await run(machine, { argv: ['/bin/sh', '-c', 'echo "$a$g$l$n$p"', 'sh'] });
+    expect(own.stdout.toString(), 'the variables of its loader').toBe('\n');
     expect(await run(machine, { argv: ['/bin/sh', '-c', 'kill -s KILL $$', 'sh'] })).toMatchObject({ code: 137 });
     expect(await run(machine, { argv: ['/bin/sh', '-c', 'echo "$n" $#', 'sh'], env: { n: 'an n' } })).toMatchObject({
       code: 0,

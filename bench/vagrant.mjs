@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { programPath } from './docker.mjs';
 import { openVagrant } from './libvirt.mjs';
 import { interleave, run } from './measure.mjs';
@@ -8,11 +9,12 @@ import { boxName, buildBox, createProject, tsv } from './project.mjs';
 const provisionS = 20;
 const five = 5;
 const ten = 10;
+const idleMs = 5000;
 
 /** The life of a VM beside Vagrant's with libvirt: the same disk, kernel, memory and CPU on the same QEMU. */
 export const vagrant = {
   name: 'vagrant',
-  rounds: 2,
+  rounds: 3,
   async run({ dir, rounds, cleanup, skip, note }) {
     if (programPath('qemu-system-x86_64') === undefined)
       return skip('QEMU is not installed (Debian: qemu-system-x86)') ?? [];
@@ -96,6 +98,7 @@ async function warmRows({ project, rounds, theirs }) {
   await run([...tsv, 'box', 'warm', boxName, '--memory', '512M', '--cpus', '1', '--quiet'], { cwd: projects.one.dir });
   const cycle = (name) => async () => {
     const ms = await projects[name].time('up', '--quiet');
+    await delay(idleMs); // what they begin anew behind the command has begun
     const pss = pssMiB(projects[name]);
     await projects[name].time('destroy', '-f', '--quiet');
     return { [name]: ms, [`${name}Pss`]: pss };

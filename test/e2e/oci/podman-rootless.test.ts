@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { image } from '../../support/dockerd.ts';
@@ -145,6 +145,7 @@ test('--systemd=always has what systemd wants to find, and cgroups can be looked
 
 test('--network slirp4netns has a way out', async (context) => {
   if (!existsSync('/usr/bin/slirp4netns')) context.skip('slirp4netns is not installed');
+  if ((statSync('/dev/net/tun').mode & 0o006) !== 0o006) context.skip('/dev/net/tun is not for ordinary users here');
   const run = ['run', '--rm', '--network', 'slirp4netns', image, 'sh', '-c'];
   expect(await podman().ok(...run, 'ip -4 -o addr show tap0')).toContain('inet 10.0.2.100/24');
 });

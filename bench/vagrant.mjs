@@ -63,7 +63,7 @@ machines:
 const row = (what, ours, peer, theirs, target) => ({ what, ours, peer, theirs, target });
 
 /** A VM can be reached while most of its system still starts, and is slow then. */
-const settled = 'systemctl is-system-running --wait >/dev/null || true';
+const settled = 'systemctl is-system-running --wait >/dev/null; sleep 3';
 
 /** What is done with a VM that is up, to its end. */
 async function life(project) {

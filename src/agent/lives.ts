@@ -171,7 +171,7 @@ export class Lives {
   /** Lets go of a machine that ends: nothing of this agent asks or reaches it any more. */
   async release(name: string): Promise<void> {
     this.readiness.health.stop(name);
-    await this.readiness.transports.drop(name);
+    await this.readiness.close(name);
     await this.options.forwards.remove(name);
   }
 

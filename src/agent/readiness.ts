@@ -43,6 +43,7 @@ export class Readiness {
   readonly health: HealthWatches;
   private readonly options: ReadinessOptions;
   private readonly records: Records;
+  private readonly ahead = new Map<string, AbortController>();
 
   constructor(options: ReadinessOptions) {
     this.options = options;
@@ -75,6 +76,22 @@ export class Readiness {
     return this.open(name, signal, measured);
   }
 
+  /** Opens a way in that nobody waits for yet. */
+  private connectAhead(name: string): void {
+    const over = new AbortController();
+    this.ahead.set(name, over);
+    const forget = () => {
+      if (this.ahead.get(name) === over) this.ahead.delete(name);
+    };
+    this.connect(name, over.signal).then(forget, forget);
+  }
+
+  /** Closes the way into a machine that ends, or becomes another. */
+  async close(name: string): Promise<void> {
+    this.ahead.get(name)?.abort();
+    await this.transports.drop(name);
+  }
+
   private open(name: string, signal: AbortSignal, measured?: Measure): Promise<Transport> {
     return this.transports.get(name, async () =>
       this.records.provider(this.records.of(name)).connect(this.records.context(name), signal, measured),
@@ -96,7 +113,7 @@ export class Readiness {
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
     else {
       // It has said that it is there, as it was when it was saved: the way in opens for who comes next, whoever that is.
-      if (await this.awaken(name)) this.connect(name, new AbortController().signal).catch(() => {});
+      if (await this.awaken(name)) this.connectAhead(name);
       else {
         const transport = await this.connect(name, context.signal, context.measured);
         if (this.records.of(name).behind === true) {

@@ -50,19 +50,17 @@ const inCommand = ['status', 'ls', 'exec', 'ssh', 'ssh-proxy', 'port', 'image-li
 const inWork = [
   'src/app/agent.ts',
   'src/app/sources.ts',
-  'src/cli/render/error.ts',
   'src/plan/targets.ts',
-  'src/store/box/find.ts',
   'src/store/projects.ts',
   'src/sys/flock.ts',
 ];
-/** Asked for by many commands, or large: kept compiled like the command itself. By the names of their bundles. */
-const compiled = new Map([
-  ['src/config/index.ts', 'config'], // with the YAML parser
-  ['src/cli/commands/change.ts', 'change'],
-  ['src/cli/commands/snapshot.ts', 'snapshot'],
-  ['src/agent-main.ts', 'agent'],
-]);
+/** Asked for by many commands, or large: bundles of their own, kept compiled like the command itself. */
+const compiled = [
+  { name: 'config', source: 'src/config/index.ts', inline: 'all' }, // with the YAML parser
+  { name: 'change', source: 'src/cli/commands/change.ts', inline: inWork },
+  { name: 'snapshot', source: 'src/cli/commands/snapshot.ts', inline: inWork },
+  { name: 'agent', source: 'src/agent-main.ts', inline: 'all' },
+];
 const parts = new Map();
 /** What is imported dynamically is a file of its own, but for what is `inline`. */
 const separateParts = (inline) => ({
@@ -72,7 +70,8 @@ const separateParts = (inline) => ({
       if (kind !== 'dynamic-import' || pluginData === 'own') return;
       const found = await resolve(path, { kind, resolveDir, pluginData: 'own' });
       const source = relative('.', found.path);
-      if (compiled.has(source)) return { path: `./${compiled.get(source)}.cjs`, external: true };
+      const own = compiled.find((one) => one.source === source);
+      if (own !== undefined) return { path: `./${own.name}.cjs`, external: true };
       if (inline === 'all' || inline.includes(source)) return found;
       const name = source
         .replace(/^src\//, '')
@@ -146,12 +145,10 @@ const program = {
 };
 const bundle = (entryPoints, inline, ...plugins) =>
   build({ ...program, entryPoints, plugins: [separateParts(inline), compiledSchema, ...plugins] });
-const withCode = (names) =>
-  Object.fromEntries([...compiled].flatMap(([path, name]) => (names.includes(name) ? [[`${name}-code`, path]] : [])));
 await bundle({ command: 'src/main.ts' }, inCommand, lateChildProcess);
-await bundle(withCode(['change', 'snapshot']), inWork);
-// All of it in one file: the runtime's process runs once for each container.
-await bundle({ oci: 'src/oci-main.ts', ...withCode(['config', 'agent']) }, 'all');
+// All of it in one file: its process runs once for each container.
+await bundle({ oci: 'src/oci-main.ts' }, 'all');
+for (const { name, source, inline } of compiled) await bundle({ [`${name}-code`]: source }, inline);
 await build({
   ...common,
   outdir: 'dist/parts',
@@ -178,8 +175,7 @@ for (const [name, source] of Object.entries({ 'tsv.js': 'start.cjs', 'tsv-oci.js
   copyFileSync(`src/${source}`, `dist/${name}`);
   chmodSync(`dist/${name}`, 0o755);
 }
-const codes = [...compiled.values()].map((name) => `${name}-code`);
-for (const name of ['command', 'oci', ...codes]) {
+for (const name of ['command', 'oci', ...compiled.map((one) => `${one.name}-code`)]) {
   const code = readFileSync(`dist/${name}.cjs`, 'utf8');
   // Compiled code that was kept cannot import.
   writeFileSync(`dist/${name}.cjs`, code.replaceAll(/\bimport\((?=["'])/g, 'importPart('));
@@ -187,7 +183,7 @@ for (const name of ['command', 'oci', ...codes]) {
 }
 // By name: an ES module that imports such a bundle finds what it exports by reading this.
 const { run } = createRequire(import.meta.url)('./dist/cached.cjs');
-for (const name of compiled.values()) {
+for (const { name } of compiled) {
   const start = `require('./cached.cjs').run('${name}-code');\n`;
   const names = name === 'agent' ? [] : Object.keys(run(`${name}-code`));
   const exported = names.map((one) => `exports.${one} = code.${one};\n`).join('');

@@ -4,9 +4,11 @@ const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const vm = require('node:vm');
 
+const fileOf = (name) => join(__dirname, `${name}.cjs`);
+
 /** `NAME.cjs` of this folder, ready to be run. */
 exports.compile = (name) => {
-  const filename = join(__dirname, `${name}.cjs`);
+  const filename = fileOf(name);
   // Compiled code that was kept cannot import: it asks here.
   const wrapped = `(function (exports, require, module, __filename, importPart) {${readFileSync(filename, 'utf8')}\n})`;
   return new vm.Script(wrapped, { filename, cachedData: cachedCode(name) });
@@ -16,7 +18,7 @@ exports.compile = (name) => {
 exports.run = (name) => {
   const script = exports.compile(name);
   const bundle = { exports: {} };
-  script.runInThisContext()(bundle.exports, require, bundle, join(__dirname, `${name}.cjs`), (part) => import(part));
+  script.runInThisContext()(bundle.exports, require, bundle, fileOf(name), (part) => import(part));
   return bundle.exports;
 };
 

@@ -22,7 +22,7 @@ export function machineFiles(context: Pick<MachineContext, 'dir' | 'runDir'>) {
     qmpSocket: join(context.runDir, 'qmp.sock'),
     consoleSocket: join(context.runDir, 'console.sock'),
     guestSocket: join(context.runDir, 'guest.sock'),
-    /** Says that the guest's journal is still the template's: see settle in warm.ts. */
+    /** Says that the guest may be yet to settle: see warm.ts. */
     unsettled: join(context.runDir, 'unsettled'),
     /** Says that the disk is a template's, and has not run yet: its content is the template's key. */
     unused: join(context.dir, 'unused-template'),

@@ -92,10 +92,12 @@ export function shapeIn(kept: Readonly<Record<string, unknown>>): Shape {
   });
 }
 
-/** Fills a QEMU of that shape, whose CPUs have not run yet; they do not run afterwards either. @throws QmpError */
-export async function loadMemory(qmp: Qmp, tag: string, shape: Shape): Promise<void> {
+/** Fills the machine's QEMU, of that shape, whose CPUs stand still; they do so afterwards, too. @throws QmpError */
+export async function loadMemory(context: MachineContext, qmp: Qmp, tag: string, shape: Shape): Promise<void> {
   await plugCpus(qmp, shape.cpus);
   await runJob(qmp, 'snapshot-load', tag, { tag, vmstate: firstDisk, devices: await diskNodes(qmp) });
+  // It may have been saved before it had settled; it knows.
+  if (context.box.warm === true) writeFileSync(machineFiles(context).unsettled, '');
 }
 
 /** One that went on from a template still leaves its memory out, and then only its like could load what is saved. */
@@ -257,8 +259,7 @@ export function createSnapshots(lifecycle: Lifecycle, accel: AccelChooser, store
       if (!isSame || !(await openDisks(qmp)).every(({ tags }) => tags.some((one) => one.tag === tag))) return false;
       await qmp.execute('stop');
       await migrateWhole(qmp);
-      await loadMemory(qmp, tag, shape);
-      if (context.box.warm === true) writeFileSync(machineFiles(context).unsettled, '');
+      await loadMemory(context, qmp, tag, shape);
       return true;
     },
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { Load, MachineContext, StartResult } from '../../src/model/provider.ts';
@@ -137,13 +137,11 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
         rmSync(files.unused);
         syncFolder(context.dir);
       }
-      if (load !== undefined) {
-        await loadMemory(qmp, load.tag, load.shape).catch((error: unknown) => {
+      if (load !== undefined)
+        await loadMemory(context, qmp, load.tag, load.shape).catch((error: unknown) => {
           throw notLoaded(context.machine.name, error);
         });
-        // It may have been saved before it had settled; it knows.
-        if (context.box.warm === true) writeFileSync(files.unsettled, '');
-      } else if (template === undefined) await qmp.execute('cont');
+      else if (template === undefined) await qmp.execute('cont');
       return {
         process,
         accel: chosen,
@@ -193,25 +191,25 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
       notice(`${name} runs without hardware acceleration, several times slower: ${chosen.reason}`);
     }
     const attempt = (from: StartFrom) => begin(context, boxDisk, chosen, from, { signal, record });
-    if (load !== undefined && shape !== undefined)
-      return attempt({ load: { tag: load.tag, shape } }).catch((error: unknown) => Promise.reject(failed(error)));
-    const { kept } = context.box;
-    if (kept !== undefined && existsSync(files.unused)) {
-      const { layer, goesOn } = await takeLayer(context, kept, chosen.accel, accel.facts());
-      const why = goesOn ? await attempt({ template: layer }).catch(errorText) : notItsMemory;
-      if (typeof why !== 'string') return why;
-      if (signal.aborted) throw cancelled(name);
-      if (machine.warm !== false) notice(`${name} boots cold: ${why.split('\n')[0]}`);
-      return attempt({ base: layer.disk }).catch((error: unknown) => Promise.reject(failed(error)));
-    }
-    if (isWarmable(context, files)) {
-      const template = await takeTemplate(context, chosen.accel, { store, facts: accel.facts() });
+    const last = (from: StartFrom) => attempt(from).catch((error: unknown) => Promise.reject(failed(error)));
+    /** Without a boot; undefined, after it was said why: not so. */
+    const warmly = async (template: Template | string): Promise<StartResult | undefined> => {
       const why = typeof template === 'string' ? template : await attempt({ template }).catch(errorText);
       if (typeof why !== 'string') return why;
       if (signal.aborted) throw cancelled(name);
-      notice(`${name} boots cold: ${why.split('\n')[0]}`);
+      if (machine.warm !== false) notice(`${name} boots cold: ${why.split('\n')[0]}`);
+      return undefined;
+    };
+    if (load !== undefined && shape !== undefined) return last({ load: { tag: load.tag, shape } });
+    const { kept } = context.box;
+    if (kept !== undefined && existsSync(files.unused)) {
+      const { layer, goesOn } = await takeLayer(context, kept, chosen.accel, accel.facts());
+      return (await warmly(goesOn ? layer : notItsMemory)) ?? last({ base: layer.disk });
     }
-    return attempt({}).catch((error: unknown) => Promise.reject(failed(error)));
+    const started = isWarmable(context, files)
+      ? await warmly(await takeTemplate(context, chosen.accel, { store, facts: accel.facts() }))
+      : undefined;
+    return started ?? last({});
   };
 }
 

@@ -210,10 +210,7 @@ describe('a template', () => {
     await nobodyMakesAny();
     const making = project.start(`box warm debian-12 --memory ${odd}M`, booting);
     await making.prints(/booting/, 60_000);
-    const [left = ''] = await until('a template in the making', () => {
-      const names = unfinished();
-      return names.length > 0 && names;
-    });
+    const left = await until('a template in the making', () => unfinished()[0]);
     making.signal('SIGKILL');
     await making.result;
     const isOurs = (pid: string) => {

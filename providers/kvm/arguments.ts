@@ -1,3 +1,5 @@
+import { diskSerial } from './system.ts';
+
 /** All that decides a QEMU command line. Paths are absolute. */
 export interface QemuSpec {
   readonly binary: string;
@@ -69,10 +71,10 @@ function option(head: string, properties: Readonly<Record<string, string | numbe
 const channel = (id: string, channel: Channel): string =>
   option('socket', 'path' in channel ? { id, path: channel.path, server: 'on', wait: 'off' } : { id, fd: channel.fd });
 /**
- * Of the devices below and their places: a memory that was saved goes on with no others. It grows with each change of them that
- * a guest can see.
+ * Of the CPU, the devices below and their places: a memory that was saved goes on with no others. It grows with each change of
+ * them that a guest can see.
  */
-export const deviceLayout = 1;
+export const deviceLayout = 2;
 
 /** QEMU's name for the balloon. */
 export const balloonId = 'balloon';
@@ -142,7 +144,8 @@ function machineArguments(spec: QemuSpec): string[] {
     ...['-machine', `${spec.machineType ?? 'q35'},usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram`],
     ...['-object', memoryBackend(spec.memoryFile, memoryMebibytes)],
     ...['-accel', spec.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
-    ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max'],
+    // An emulated `rep movsb` copies byte by byte: a kernel that is not told that it is fast copies in words, and boots in 9/10 of the time.
+    ...['-cpu', spec.accel === 'kvm' ? 'host' : 'max,erms=off'],
     ...[
       '-smp',
       option('', { cpus: spec.cpus, maxcpus: spec.mostCpus }),
@@ -194,7 +197,7 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
     option('virtio-blk-pci', {
       drive: node,
       addr: hex(index === 0 ? slots.disk : slots.dataDisks + index - 1),
-      ...(disk.serial === undefined ? {} : { serial: disk.serial.slice(0, 20) }),
+      ...(disk.serial === undefined ? {} : { serial: diskSerial(disk.serial) }),
       ...(bootFrom ? { bootindex: 0 } : {}), // with -kernel the place is taken: QEMU would refuse
     }),
   ];

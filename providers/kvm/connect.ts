@@ -9,6 +9,7 @@ import { lastLogLines } from './console.ts';
 import { machineFiles } from './files.ts';
 import { asObject } from './qmp.ts';
 import { awaitReadiness, consoleDetails, type Readiness } from './readiness.ts';
+import { untilDisksNamed } from './system.ts';
 import { errorText } from './text.ts';
 
 export interface SshOptions {
@@ -115,6 +116,19 @@ export async function connectMachine(options: {
         else transport = opened;
       },
     },
+    ...(context.machine.disks.length === 0
+      ? []
+      : [
+          {
+            description: 'its disks have their names',
+            part: 'disks have their names',
+            hint: `tsv ssh ${name} -c 'ls -l /dev/disk/by-id; systemctl status systemd-udevd'`,
+            fatal: true,
+            async check() {
+              if (transport !== undefined) await untilDisksNamed(context, transport);
+            },
+          },
+        ]),
   ];
 
   try {

@@ -112,17 +112,28 @@ export function awakening(now: number = Date.now()): GuestRequest[] {
   ];
 }
 
+/** A machine's networks, as far as addresses go. */
+export type Networks = Readonly<
+  Record<string, { readonly gateway: string; readonly prefix: number; readonly mode: string }>
+>;
+
+/** Its network cards with their addresses; the first one with a way out has the gateway. Pure. */
+export function cardsOf(addresses: readonly MachineAddress[], networks: Networks) {
+  const wayOut = addresses.find(({ network }) => networks[network]?.mode === 'nat')?.network;
+  return addresses.map(({ network, ...card }) => {
+    const { gateway, prefix = 24 } = networks[network] ?? {};
+    return { ...card, prefix, ...(network === wayOut && gateway !== undefined ? { gateway } : {}) };
+  });
+}
+
 /** A whole identity: who went on from the memory of another is nobody else's clone after this. Ends with its network cards. */
 export function becoming(who: {
   readonly identity: Identity;
   readonly hostname: string;
   readonly files: readonly GuestFile[];
   readonly addresses: readonly MachineAddress[];
-  readonly networks: Readonly<
-    Record<string, { readonly gateway: string; readonly prefix: number; readonly mode: string }>
-  >;
+  readonly networks: Networks;
 }): GuestRequest[] {
-  const wayOut = who.addresses.find(({ network }) => who.networks[network]?.mode === 'nat')?.network;
   return [
     ...awakening(),
     ...who.files.map(
@@ -134,11 +145,12 @@ export function becoming(who: {
     ['hostname', who.hostname],
     ['boot-id', randomUUID()],
     ['product-uuid', asUuid(who.identity.machineId)],
-    ...who.addresses.map(({ device, mac, address, network }): GuestRequest => {
-      const { gateway, prefix = 24 } = who.networks[network] ?? {};
-      const isWayOut = network === wayOut && gateway !== undefined;
-      return ['nic', device, mac.replaceAll(':', ''), address, mask(prefix), ...(isWayOut ? [gateway] : [])];
-    }),
+    ...cardsOf(who.addresses, who.networks).map(
+      ({ device, mac, address, prefix, gateway }): GuestRequest => [
+        ...(['nic', device, mac.replaceAll(':', ''), address, mask(prefix)] as const),
+        ...(gateway === undefined ? [] : [gateway]),
+      ],
+    ),
   ];
 }
 

@@ -21,6 +21,7 @@ import { saveVmLayer } from './layer.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
 import { createSnapshots } from './snapshot.ts';
+import { untilSystem } from './system.ts';
 import { tapName } from './tap.ts';
 import { BackgroundTemplates, ensureTemplate, type MakeOptions } from './template.ts';
 import { errorText } from './text.ts';
@@ -172,6 +173,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       void bringForward(machineFiles(context)).catch(() => {}); // settle does it, too
       return transport;
     },
+
+    untilSystem,
 
     settle: (context) => settle(machineFiles(context)),
 

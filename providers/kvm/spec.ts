@@ -4,6 +4,7 @@ import { asUuid, type Identity } from '../../src/ssh/identity.ts';
 import { placesForCpus } from './adjust.ts';
 import type { DiskSpec, NicSpec, QemuSpec } from './arguments.ts';
 import type { MachineFiles } from './files.ts';
+import { cardsOf } from './guest.ts';
 import { qemuProgram } from './probe.ts';
 
 /** What is decided at a start, and not by who the machine is. */
@@ -19,10 +20,14 @@ export function machineSpec(
   identity: Identity,
   start: StartSpec,
 ): QemuSpec {
-  const { machine, box } = context;
+  const { machine, box, addresses, networks } = context;
   return {
     ...start,
-    ...guestSpec(machine, box, { machineId: identity.machineId, hostname: machine.hostname }),
+    ...guestSpec(machine, box, {
+      machineId: identity.machineId,
+      hostname: machine.hostname,
+      cards: cardsOf(addresses, networks),
+    }),
     name: `${context.projectName}/${machine.name}`,
     processName: `tsv-${machine.name}`,
     disks: [
@@ -45,7 +50,7 @@ export interface TemplatePlaces {
 }
 
 /** Nobody's: who goes on from the template gets its own. Not random, so that the same machine has the same key. */
-const nobody = { machineId: '7e3f1a5c9b2d4e6f8a1b3c5d7e9f0a2b', hostname: 'template' } as const;
+const nobody: Who = { machineId: '7e3f1a5c9b2d4e6f8a1b3c5d7e9f0a2b', hostname: 'template', cards: [] };
 /** Descriptors that it inherits. */
 export const templateFds = { console: 3, qmp: 4, guest: 5 } as const;
 
@@ -77,12 +82,24 @@ export function templateSpec(machine: VmShape, box: BoxRef, accel: 'kvm' | 'tcg'
   };
 }
 
-function guestSpec(machine: VmShape, box: BoxRef, who: { readonly machineId: string; readonly hostname: string }) {
+/** Who a guest is, as its kernel's command line says it. */
+interface Who {
+  readonly machineId: string;
+  readonly hostname: string;
+  readonly cards: ReturnType<typeof cardsOf>;
+}
+
+function guestSpec(machine: VmShape, box: BoxRef, who: Who) {
+  const cards = who.cards.map(({ device, address, prefix, gateway }) =>
+    [device, `${address}/${prefix}`, ...(gateway === undefined ? [] : [gateway])].join(','),
+  );
   const words = [
     ...(box.cmdline ?? '').split(/\s+/),
     'net.ifnames=0', // eth0, eth1, … as MachineAddress.device promises
     `systemd.machine_id=${who.machineId}`,
     `systemd.hostname=${who.hostname}`,
+    // For the box's initrd: the network is there before the system is.
+    ...(cards.length === 0 ? [] : [`tsv_net=${cards.join('+')}`]),
   ];
   return {
     binary: qemuProgram,

@@ -44,6 +44,8 @@ export class Readiness {
   private readonly options: ReadinessOptions;
   private readonly records: Records;
   private readonly ahead = new Map<string, AbortController>();
+  /** Ways into systems that have started. */
+  private readonly started = new WeakSet<Transport>();
 
   constructor(options: ReadinessOptions) {
     this.options = options;
@@ -145,6 +147,14 @@ export class Readiness {
     if (!this.records.of(name).ready) await this.wait(name, byItself(signal));
   }
 
+  /** Before the first step over a way in. One that went on from a template's memory has been there. */
+  private async untilSystem(name: string, transport: Transport): Promise<void> {
+    const record = this.records.of(name);
+    if (record.boot === 'warm' || this.started.has(transport)) return;
+    await this.records.provider(record).untilSystem?.(transport);
+    this.started.add(transport);
+  }
+
   /** What a machine is asked, by the Tsfile or by its image. */
   private check(name: string): Check | undefined {
     const { spec } = this.records.of(name);
@@ -203,6 +213,7 @@ export class Readiness {
     const step = machine.provision.find((candidate) => candidate.name === stepName);
     if (step === undefined) throw new TsvError('TSV_INTERNAL', `${name} has no step ${stepName}`);
     const transport = await this.connect(name, context.signal);
+    await this.untilSystem(name, transport);
     const { user } = this.records.context(name).box;
     await this.records.update(name, (record) => ({ ...record, steps: without(record.steps, stepName) }));
     const { emit, signal } = context;

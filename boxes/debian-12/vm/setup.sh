@@ -5,7 +5,7 @@ set -eu
 out=$2 recipe=$3
 cd "$1"
 
-chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service
+chroot . systemctl --quiet enable ssh.service systemd-networkd.service tsv-coldplug.service tsv-started.service
 chroot . systemctl --quiet disable \
   e2scrub_reap.service getty@tty1.service remote-fs.target systemd-networkd-wait-online.service systemd-pstore.service
 # What a small, short-lived virtual machine without a screen does not need; each costs time at boot.
@@ -19,6 +19,12 @@ chroot . systemctl --quiet mask \
   systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-initctl.socket \
   dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount sys-fs-fuse-connections.mount \
   sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount
+# The way in comes first: what only others need gets the CPU behind it.
+for unit in kmod-static-nodes systemd-journald systemd-remount-fs systemd-sysctl systemd-tmpfiles-setup-dev systemd-udev-trigger \
+  systemd-udevd; do
+  mkdir -p "etc/systemd/system/$unit.service.d"
+  printf '[Unit]\nAfter=ssh.service\n' > "etc/systemd/system/$unit.service.d/tsv-later.conf"
+done
 mkdir -p etc/systemd/system-generators
 for generator in cryptsetup gpt-auto hibernate-resume integritysetup rc-local system-update sysv veritysetup; do
   ln -sf /dev/null "etc/systemd/system-generators/systemd-$generator-generator"
@@ -43,7 +49,7 @@ cp "boot/vmlinuz-$version" "$out/kernel"
 mkdir initrd initrd/dev initrd/root
 cp "$recipe/initrd/init" bin/busybox initrd/
 chmod 0755 initrd/init
-for program in sh insmod mount switch_root; do ln -s busybox "initrd/$program"; done
+for program in sh find insmod ip mount rm switch_root; do ln -s busybox "initrd/$program"; done
 drivers=lib/modules/$version/kernel/drivers
 for module in virtio/virtio virtio/virtio_ring virtio/virtio_pci_legacy_dev virtio/virtio_pci_modern_dev virtio/virtio_pci \
   block/virtio_blk net/net_failover net/virtio_net; do

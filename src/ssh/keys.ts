@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { TsvError } from '../model/errors.ts';
 
 /** An ed25519 key pair in OpenSSH's formats. */
@@ -23,11 +23,19 @@ function uint32(value: number): Buffer {
   return bytes;
 }
 
-/** A fresh key pair, for a login or for a host. Format: PROTOCOL.key of OpenSSH; key blob: RFC 8709. */
+/** What stands before the seed in a PKCS #8 ed25519 key (RFC 8410, section 7), and how much ends its public half. */
+const pkcs8 = Buffer.from('302e020100300506032b657004220420', 'hex');
+const pointBytes = 32;
+
+/**
+ * A fresh key pair, for a login or for a host. Format: PROTOCOL.key of OpenSSH; key blob: RFC 8709. A seed is any 32 random bytes
+ * (RFC 8032, section 5.1.5). Not by Node's generateKeyPair: when its garbage is collected in the moment in which the key is
+ * exported, Node 20 waits for a lock that it has itself, for ever.
+ */
 export function generateKeyPair(comment: string): KeyPair {
-  const jwk = generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' });
-  const seed = Buffer.from(jwk.d ?? '', 'base64url');
-  const point = Buffer.from(jwk.x ?? '', 'base64url');
+  const seed = randomBytes(32);
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8, seed]), format: 'der', type: 'pkcs8' });
+  const point = createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-pointBytes);
   const blob = Buffer.concat([string(type), string(point)]);
   const check = randomBytes(4);
   const secret = Buffer.concat([

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
 import ssh2 from 'ssh2';
 import { afterAll, describe, expect, it } from 'vitest';
 import { fingerprint, generateKeyPair, knownHostsLine, parsePublicKey } from '../../../src/ssh/keys.ts';
@@ -20,6 +23,20 @@ describe('key pairs', () => {
     expect(key.getPublicSSH()).toEqual(parsePublicKey(pair.publicKey).blob);
     const data = Buffer.from('signed');
     expect(pub.verify(data, key.sign(data))).toBe(true);
+  });
+
+  it('are made however often garbage is collected meanwhile', async () => {
+    const file = join(dir, 'many.mjs');
+    const source = `import { generateKeyPair } from './keys.ts';
+for (let i = 0; i < 3000; i++) generateKeyPair('');`;
+    const resolveDir = join(import.meta.dirname, '../../../src/ssh');
+    await build({
+      ...{ stdin: { contents: source, resolveDir }, outfile: file },
+      ...{ bundle: true, platform: 'node', format: 'esm' },
+    });
+    // So little room for what is new that hardly a key is made without a collection. One that hangs is ended.
+    const run = promisify(execFile);
+    await run(process.execPath, ['--max-semi-space-size=1', file], { timeout: 20_000, killSignal: 'SIGKILL' });
   });
 
   it('differ from one to the next', () => {

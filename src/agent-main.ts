@@ -104,7 +104,10 @@ async function main(): Promise<void> {
   writeSync(readyFd, '{"ready":true}\n');
   closeSync(readyFd);
   // Not before somebody could have come: whoever started this agent wants something of it.
-  server.onIdle = () => void leaveWhenUnused();
+  server.onIdle = () => {
+    engine.settle(() => !server.busy);
+    void leaveWhenUnused();
+  };
   engine.onMachineGone = () => void leaveWhenUnused();
 }
 

@@ -27,7 +27,7 @@ export interface SshOptions {
 /** The SSH client, given by the caller: providers know no protocol. Throws TSV_SSH, TSV_HOST_KEY or TSV_CANCELLED. */
 export type ConnectSsh = (options: SshOptions) => Promise<Transport>;
 
-const sshPort = 22;
+export const sshPort = 22;
 /** One dial: a SYN that is lost costs this much, and a machine without an address yet answers nothing at all. */
 const dialMs = 1000;
 const shortestPauseMs = 20;

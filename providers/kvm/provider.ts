@@ -12,11 +12,11 @@ import { adjustVm, restoreMemory } from './adjust.ts';
 import { mostDataDisks, mostNics, type NicBackend } from './arguments.ts';
 import { consoleSession } from './attach.ts';
 import { cloneVm } from './clone.ts';
-import { type ConnectSsh, connectMachine } from './connect.ts';
+import { type ConnectSsh, connectMachine, sshPort } from './connect.ts';
 import { lastLogLines, timesFile } from './console.ts';
 import { ensureDataDisks } from './disk.ts';
 import { machineFiles } from './files.ts';
-import { awakening, connectGuest } from './guest.ts';
+import { awakening, connectGuest, type GuestRequest } from './guest.ts';
 import { saveVmLayer } from './layer.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { lookUp, probeHost, qemuProgram } from './probe.ts';
@@ -28,7 +28,7 @@ import { errorText } from './text.ts';
 import { bringForward, settle } from './warm.ts';
 
 /** A guest that has just been loaded answers within a second or two, also emulated. */
-const awakenMs = 15_000;
+const answerMs = 15_000;
 
 export interface KvmOptions {
   readonly launcher: Launcher;
@@ -190,16 +190,8 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       await saveVmLayer(context, attachment, accel.facts(), { folder, signal });
     },
 
-    async awaken(context) {
-      if (context.box.warm !== true) return false;
-      try {
-        const guest = await connectGuest(machineFiles(context).guestSocket);
-        await guest.ask(awakening(), awakenMs).finally(() => guest.close());
-        return true;
-      } catch {
-        return false; // its program has ended, or it is busy: there are other ways
-      }
-    },
+    awaken: (context) => isDone(context, awakening()),
+    answers: (context) => isDone(context, [['listens', String(sshPort)]]),
 
     prepare({ machine, box }, log) {
       if (machine.warm === false || box.warm !== true) return;
@@ -219,6 +211,18 @@ export function createKvmProvider(options: KvmOptions): KvmProvider {
       await Promise.all([templates.close(), lifecycle.detachAll()]);
     },
   };
+}
+
+/** Has a guest's own program do what is asked. false: it has ended, or is busy, or could not. There are other ways. */
+async function isDone(context: MachineContext, requests: readonly GuestRequest[]): Promise<boolean> {
+  if (context.box.warm !== true) return false;
+  try {
+    const guest = await connectGuest(machineFiles(context).guestSocket);
+    await guest.ask(requests, answerMs).finally(() => guest.close());
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Pure. */

@@ -5,7 +5,7 @@ import type { MachineHappening } from '../model/machine-event.ts';
 import type { Action } from '../model/plan.ts';
 import type { Project } from '../model/project.ts';
 import type { ExecSession, Transport } from '../model/provider.ts';
-import type { Ending, MachineState } from '../model/state.ts';
+import type { Ending } from '../model/state.ts';
 import type { Forwards } from '../net/forwards.ts';
 import type { Sandbox } from '../net/sandbox.ts';
 import { withLive } from '../plan/changes.ts';
@@ -53,6 +53,7 @@ export class Engine {
   private readonly suspension: Suspension;
   private readonly networks: ProjectNetworks;
   private readonly volumes: ProjectVolumes;
+  private settled: Promise<void> = Promise.resolve();
   /** Called when the sandbox is removed: this agent has nothing to work in any more. */
   onSandboxGone: () => void = () => {};
   /** Called when a machine has ended, whoever ended it. */
@@ -252,14 +253,22 @@ export class Engine {
     for (const name of wanted.keys()) this.readiness.watchHealth(name);
   }
 
-  /** See {@link Provider.settle}. What fails is tried when the next command ends. */
-  settle(): void {
-    for (const [name, record] of Object.entries(this.records.state.machines))
-      if (isAlive(record.process)) void this.settleOne(name, record).catch(() => {});
-  }
-
-  private async settleOne(name: string, record: MachineState): Promise<void> {
-    await this.records.provider(record).settle?.(this.records.context(name));
+  /**
+   * What machines that run have left to do and nobody waits for: the way in, and {@link Provider.settle}. One after the other,
+   * as long as it is quiet: whoever comes meanwhile goes first. What fails, or is left, is tried when it is quiet again.
+   */
+  settle(isQuiet: () => boolean): void {
+    const settleAll = async () => {
+      for (const [name, record] of Object.entries(this.records.state.machines)) {
+        if (isQuiet() && isAlive(record.process)) await this.readiness.openAhead(name);
+        if (isQuiet() && isAlive(record.process))
+          await this.records
+            .provider(record)
+            .settle?.(this.records.context(name))
+            ?.catch(() => {});
+      }
+    };
+    this.settled = this.settled.then(settleAll).catch(() => {});
   }
 
   /** Takes over what an earlier agent left running. */
@@ -287,7 +296,6 @@ export class Engine {
         tell(name, error);
       }
     }
-    this.settle();
   }
 
   private async removeSandbox(): Promise<void> {

@@ -43,7 +43,9 @@ export class Readiness {
   readonly health: HealthWatches;
   private readonly options: ReadinessOptions;
   private readonly records: Records;
-  private readonly ahead = new Map<string, AbortController>();
+  /** Machines whose way in is yet to be opened, and is opened now. */
+  private readonly unopened = new Set<string>();
+  private readonly opening = new Map<string, AbortController>();
   /** Ways into systems that have started. */
   private readonly started = new WeakSet<Transport>();
 
@@ -78,19 +80,19 @@ export class Readiness {
     return this.open(name, signal, measured);
   }
 
-  /** Opens a way in that nobody waits for yet. */
-  private connectAhead(name: string): void {
+  /** Opens the way into a machine that said that it can be reached: who comes next finds it open. What fails is told to that one. */
+  async openAhead(name: string): Promise<void> {
+    if (!this.unopened.delete(name)) return;
     const over = new AbortController();
-    this.ahead.set(name, over);
-    const forget = () => {
-      if (this.ahead.get(name) === over) this.ahead.delete(name);
-    };
-    this.connect(name, over.signal).then(forget, forget);
+    this.opening.set(name, over);
+    await this.connect(name, over.signal).catch(() => {});
+    if (this.opening.get(name) === over) this.opening.delete(name);
   }
 
   /** Closes the way into a machine that ends, or becomes another. */
   async close(name: string): Promise<void> {
-    this.ahead.get(name)?.abort();
+    this.unopened.delete(name);
+    this.opening.get(name)?.abort();
     await this.transports.drop(name);
   }
 
@@ -114,8 +116,8 @@ export class Readiness {
     // Also of a container that has ended meanwhile: its provider knows what it printed.
     if (this.records.of(name).spec.kind === 'container') await this.open(name, context.signal);
     else {
-      // It has said that it is there, as it was when it was saved: the way in opens for who comes next, whoever that is.
-      if (await this.awaken(name)) this.connectAhead(name);
+      // It has said that it is there, as it was when its memory was saved: the login itself is left to who comes next.
+      if ((await this.awaken(name)) || (await this.answers(name))) this.unopened.add(name);
       else {
         const transport = await this.connect(name, context.signal, context.measured);
         if (this.records.of(name).behind === true) {
@@ -140,6 +142,14 @@ export class Readiness {
     if ((await this.records.provider(record).awaken?.(this.records.context(name))) !== true) return false;
     await this.records.update(name, ({ behind: _, ...current }) => current);
     return true;
+  }
+
+  /** Of one that has its memory from a template. true: it has been asked, and has answered. */
+  private async answers(name: string): Promise<boolean> {
+    const record = this.records.of(name);
+    if (record.boot !== 'warm' || record.behind === true) return false;
+    requireUsable(record);
+    return (await this.records.provider(record).answers?.(this.records.context(name))) === true;
   }
 
   /** Waits for a machine that runs, and that no command waits for. @throws TSV_WAIT, TSV_NOT_RUNNING */

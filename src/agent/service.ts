@@ -74,7 +74,6 @@ export class Service {
       return await this.carryOut(command, parallel, emit, signal, timings);
     } finally {
       this.commands--;
-      if (this.commands === 0) this.options.engine.settle();
       this.options.changes.tell();
     }
   }

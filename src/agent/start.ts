@@ -129,6 +129,7 @@ async function launchAgent(agentFile: string, config: AgentConfig, env: NodeJS.P
     // An ordinary user's PATH lacks the folders of ip, nft and dnsmasq.
     env: {
       ...env,
+      NODE_EXTRA_CA_CERTS: undefined, // it speaks no TLS, and Node would read them all before anything else
       PATH: `${env.PATH ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`,
       TSV_ID: `tsv:${config.projectName}`,
       TSV_DIR: config.projectDir, // by which `tsv ls` finds the project

@@ -163,8 +163,8 @@ export interface Provider {
    */
   prepare?(context: MachineContext, log: (text: string) => void): void;
   /**
-   * Called for machines that run when no command is under way any more: what they have left to do of a start, and nobody waits
-   * for. Nothing left: success.
+   * Called for machines that run when nobody uses any of them: what they have left to do of a start, and nobody waits for.
+   * Nothing left: success.
    */
   settle?(context: MachineContext): Promise<void>;
   /**
@@ -172,6 +172,11 @@ export interface Provider {
    * from the same moment. false: it cannot be told this way.
    */
   awaken?(context: MachineContext): Promise<boolean>;
+  /**
+   * Whether a machine that went on from a template lets people in, as it says itself: it is at its address, and its SSH server
+   * listens. false: it cannot be asked this way, or it does not.
+   */
+  answers?(context: MachineContext): Promise<boolean>;
   /** Resolves when the system in a machine is as far as what is installed there may expect: it can be reached before that. */
   untilSystem?(transport: Transport): Promise<void>;
   /**

@@ -67,6 +67,7 @@ export async function connectSsh(target: SshTarget): Promise<Transport> {
         username: target.username,
         privateKey: target.privateKey,
         readyTimeout: 0,
+        authHandler: ['publickey'], // it would ask for none first: a round trip more
         ...keepalive,
         // Only the pinned type: a server with several host keys would else show another one.
         algorithms: { serverHostKey: [pinned.type as ServerHostKeyAlgorithm] },

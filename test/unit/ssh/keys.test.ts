@@ -28,7 +28,7 @@ describe('key pairs', () => {
   it('are made however often garbage is collected meanwhile', async () => {
     const file = join(dir, 'many.mjs');
     const source = `import { generateKeyPair } from './keys.ts';
-for (let i = 0; i < 3000; i++) generateKeyPair('');`;
+for (let i = 0; i < 6000; i++) generateKeyPair('');`;
     const resolveDir = join(import.meta.dirname, '../../../src/ssh');
     await build({
       ...{ stdin: { contents: source, resolveDir }, outfile: file },

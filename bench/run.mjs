@@ -34,6 +34,9 @@ if (unknown.length > 0 || (options.rounds !== undefined && !/^[1-9]\d*$/.test(op
   process.exit(2);
 }
 
+// Where it is set, every start of Node reads these certificates, ours and `node -e 0` alike: nothing that is measured here needs them.
+delete process.env.NODE_EXTRA_CA_CERTS;
+
 const say = (text) => console.error(`bench: ${text}`);
 const dir = mkdtempSync(join(tmpdir(), 'tsv-bench-'));
 const undo = [];
@@ -100,6 +103,6 @@ ${table}
 
 ${notes}
 
-The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked. Vagrant's VM has the disk, the kernel and the initrd of tsv's own box, the same memory and one CPU, emulated as well; its box lies in libvirt's pool already, nothing is shared with it and no key exchanged. A start within the agent is the time that \`tsv up --json\` gives for the step; \`runc run\` is timed with its end and clean-up. Memory is what \`MemAvailable\` has lost, divided by the containers.
+The four containers have the same root file system, \`sleep\` or a small init as their only process, and one network with a way out. The QEMU by hand has the same kernel, initrd, overlay and devices; its network is QEMU's own. It is timed up to the greeting of its SSH server, \`tsv up\` until a login has worked. A warm start of \`tsv up\` ends when the machine says that its SSH server listens at its address; the first login is in the row with the first command. Vagrant's VM has the disk, the kernel and the initrd of tsv's own box, the same memory and one CPU, emulated as well; its box lies in libvirt's pool already, nothing is shared with it and no key exchanged. A start within the agent is the time that \`tsv up --json\` gives for the step; \`runc run\` is timed with its end and clean-up. Memory is what \`MemAvailable\` has lost, divided by the containers.
 `;
 }

@@ -24,7 +24,7 @@ machines:
     forwards: ["\${PORT}:8000"]
     healthcheck: { http: { port: 8000 }, every: 500ms }
     provision:
-      - { name: disk, shell: { inline: "mkfs.ext4 -q /dev/disk/by-id/virtio-data && mount /dev/disk/by-id/virtio-data /mnt && echo kept >/mnt/kept && umount /mnt" } }
+      - { name: disk, shell: { inline: "systemctl is-active sysinit.target && mkfs.ext4 -q /dev/disk/by-id/virtio-data && mount /dev/disk/by-id/virtio-data /mnt && echo kept >/mnt/kept && umount /mnt" } }
       - { file: { source: conf/server, destination: /usr/local/bin/server, mode: "0755" } }
       - { name: serve, shell: { inline: "systemctl is-active -q server || systemd-run --unit server /usr/local/bin/server" }, run: always }
   box: { image: debian-12, memory: 64M, networks: [backend] }
@@ -291,7 +291,17 @@ describe('a virtual machine beside a container', () => {
     expect(statSync(`${log}.1`).size).toBe(bound);
   });
 
+  test('gave who logged in the CPU first only while its system started', async () => {
+    const weights = 'cat /sys/fs/cgroup/system.slice/cpu.weight /sys/fs/cgroup/system.slice/ssh.service/cpu.weight';
+    const wait = 'systemctl is-system-running --wait >/dev/null; systemctl start tsv-started';
+    const { stdout } = await project().ok(['exec', 'vm', '--', 'sh', '-c', `${wait}; ${weights}`], {
+      timeoutMs: 90_000,
+    });
+    expect(stdout).toBe('100\n100\n');
+  });
+
   test('F17 is told as ended as soon as QEMU is killed, and up boots it with the same disks, keys, ports and address', async () => {
+    await project().ok(['exec', 'vm', '--', 'sh', '-c', 'mkdir /tmp/left; touch /tmp/left/a /tmp/.left; sync']);
     await killNow(project().machinePid('vm'));
     expect((await project().states()).vm).toMatch(/^stopped/);
     await until('nobody listens on its port', () => get(port).then(() => false, isRefused));
@@ -308,6 +318,7 @@ describe('a virtual machine beside a container', () => {
       'mount /dev/disk/by-id/virtio-data /mnt && cat /mnt/kept; umount /mnt; ip -4 -o addr show eth1',
     ]);
     expect(stdout).toMatch(/^kept\n.*10\.99\.9\.10\//);
+    expect((await project().ok('exec vm -- find /tmp -name *left')).stdout, '/tmp is emptied').toBe('');
     expect((await project().run(['ssh', '-F', 'ssh.conf', 'vm', 'true'])).code).toBe(0);
     expect(await get(port)).toBe('from the vm');
   });

@@ -122,6 +122,18 @@ describe('virtual machines that start warm', () => {
     }
   });
 
+  test('say which of their ports take connections', async () => {
+    const guest = await connectGuest(join(existingRunDir(project().dir, process.env) ?? '', 'second', 'guest.sock'));
+    try {
+      await guest.ask([['listens', '22']], 4000);
+      await expect(guest.ask([['listens', '23']], 4000)).rejects.toThrow(
+        'the guest: error listens: nothing listens on port 23',
+      );
+    } finally {
+      guest.close();
+    }
+  });
+
   test('go on from a suspension as they were, with the right time', async () => {
     const lasting = 'cat /proc/sys/kernel/random/boot_id /etc/machine-id; ls /run/mark';
     await inside('first', 'touch /run/mark');

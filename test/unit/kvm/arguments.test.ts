@@ -55,7 +55,7 @@ describe('the QEMU command line', () => {
         "-machine q35,usb=off,vmport=off,hpet=off,dump-guest-core=off,memory-backend=ram",
         "-object memory-backend-ram,id=ram,size=768M",
         "-accel tcg,thread=multi",
-        "-cpu max",
+        "-cpu max,erms=off",
         "-smp cpus=2,maxcpus=4",
         "-m 768M",
         "-uuid 11111111-2222-4333-8444-555555555555",

@@ -29,7 +29,7 @@ if (fork) {
   for (my $n = 1; ; $n++) { print $to "$n\\n"; $to->flush; my $answer = <$to>; die unless $answer; select(undef, undef, undef, 0.1) }
 }`;
 
-const start = `set -e; udevadm settle; mkfs.ext4 -q /dev/disk/by-id/virtio-data; mount /dev/disk/by-id/virtio-data /mnt
+const start = `systemctl is-system-running --wait >/dev/null; set -e; mkfs.ext4 -q /dev/disk/by-id/virtio-data; mount /dev/disk/by-id/virtio-data /mnt
 systemd-run -q --unit pair perl -e '${pair.replaceAll("'", `'\\''`)}'
 systemd-run -q --unit beat --on-active=1 --on-unit-active=1 --timer-property=AccuracySec=50ms sh -c 'echo beat >>/dev/shm/beats'`;
 

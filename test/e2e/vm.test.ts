@@ -61,7 +61,7 @@ describe('a virtual machine beside a container', () => {
     const boot = timings.phases.find((phase) => 'action' in phase && printAction(phase.action) === 'machine.wait vm');
     // The box's kernel is quiet: it need not have printed anything by then.
     const parts = boot?.parts.map(({ what }) => what).filter((what) => what !== 'kernel prints');
-    expect(parts).toEqual(['port 22 answers', 'login works']);
+    expect(parts).toEqual(['port 22 answers', 'login works', 'disks have their names']);
     const sum = boot?.parts.reduce((all, { ms }) => all + ms, 0) ?? 0;
     expect(sum).toBeGreaterThan(0);
     expect(sum).toBeLessThanOrEqual((boot?.ms ?? 0) + 3); // each is rounded
@@ -354,7 +354,7 @@ describe('a virtual machine beside a container', () => {
     process.kill(project().machinePid('vm'), 'SIGSTOP');
     const { code, stderr } = await project().tsv('up vm', { timeoutMs: 60_000 });
     expect(code).toBe(1);
-    expect(stderr).toMatch(/vm is not ready after 2\.\d s: not met is "QEMU runs" \(1 of 4\)/);
+    expect(stderr).toMatch(/vm is not ready after 2\.\d s: not met is "QEMU runs" \(1 of 5\)/);
     await project().ok('destroy --force vm', { timeoutMs: 60_000 });
     expect(await project().states()).toEqual({ vm: 'not created', box: 'running' });
   });

@@ -25,6 +25,8 @@ export interface QemuSpec {
   readonly boot?: { readonly kernel: string; readonly initrd?: string; readonly cmdline: string };
   /** virtio-blk, in the order vda, vdb, … */
   readonly disks: readonly DiskSpec[];
+  /** They are read and written through io_uring(7). QEMU ends at once, and says so, where it cannot have one. */
+  readonly ring: boolean;
   /** virtio-net, in the order eth0, eth1, … */
   readonly nics: readonly NicSpec[];
   /** Files that each hold one SMBIOS type 11 string, e.g. `io.systemd.credential:NAME=VALUE`. */
@@ -95,7 +97,7 @@ export function qemuArguments(spec: QemuSpec): string[] {
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...machineArguments(spec),
     ...bootArguments(spec),
-    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, spec.boot === undefined && index === 0)),
+    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, spec)),
     ...spec.nics.flatMap(nicArguments),
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom'],
     ...['-device', option('virtio-rng-pci', { rng: 'rng0', addr: hex(slots.entropy) })],
@@ -178,8 +180,9 @@ function bootArguments({ boot }: QemuSpec): string[] {
  * The format is always said, never guessed from the first bytes, which the guest can write (CVE-2013-1922).
  * Host page cache with flushes honoured: survives a killed QEMU and, as far as the guest flushes, a power cut.
  */
-function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string[] {
+function diskArguments(disk: DiskSpec, index: number, { boot, ring }: QemuSpec): string[] {
   const node = `disk${index}`;
+  const bootFrom = boot === undefined && index === 0;
   return [
     '-blockdev',
     disk.format === 'empty'
@@ -189,6 +192,7 @@ function diskArguments(disk: DiskSpec, index: number, bootFrom: boolean): string
           'node-name': node,
           discard: 'unmap',
           'file.driver': 'file',
+          ...(ring ? { 'file.aio': 'io_uring' } : {}),
           'file.filename': disk.path,
           'file.locking': 'on',
           'file.discard': 'unmap',

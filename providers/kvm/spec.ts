@@ -8,7 +8,7 @@ import { cardsOf } from './guest.ts';
 import { qemuProgram } from './probe.ts';
 
 /** What is decided at a start, and not by who the machine is. */
-export type StartSpec = Pick<QemuSpec, 'accel' | 'balloon' | 'incoming' | 'memoryFile'> & {
+export type StartSpec = Pick<QemuSpec, 'accel' | 'balloon' | 'incoming' | 'memoryFile' | 'ring'> & {
   readonly nics: readonly NicSpec[];
   readonly smbiosStrings: readonly string[];
 };
@@ -61,6 +61,7 @@ export function templateSpec(machine: VmShape, box: BoxRef, accel: 'kvm' | 'tcg'
     accel,
     balloon: false,
     incoming: false,
+    ring: false,
     memoryFile: { path: places.memory, shared: true },
     name: 'template',
     processName: 'tsv-template',

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { release } from 'node:os';
 import { TsvError } from '../../src/model/errors.ts';
 import type { Launcher } from '../../src/model/launch.ts';
 import type { Load, MachineContext, StartResult } from '../../src/model/provider.ts';
@@ -51,6 +52,9 @@ interface StartFrom {
 
 /** Starts QEMU: from a template, from a memory that was saved, or through a boot. */
 export function createStart({ launcher, store, accel, nic, find, hold, killAndWait }: StartParts) {
+  /** Whether io_uring is used: until QEMU says that it cannot have one, where a host forbids it or QEMU was built without. */
+  let ring = hasGoodRings(release());
+
   const launch = async (
     context: MachineContext,
     boxDisk: BoxDisk,
@@ -84,6 +88,7 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
           // What is kept of it is to be gone on from, as a template is: without one.
           balloon: load?.shape.balloon ?? (template === undefined && context.machine.cache !== true),
           incoming: template !== undefined,
+          ring,
           nics: context.addresses.flatMap(({ mac }, index) =>
             nics.slice(index, index + 1).map((backend) => ({ mac, backend })),
           ),
@@ -121,8 +126,9 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     boxDisk: BoxDisk,
     chosen: Accel,
     from: StartFrom,
-    { signal, record }: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
+    options: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
   ): Promise<StartResult> => {
+    const { signal, record } = options;
     const { template, load } = from;
     const files = machineFiles(context);
     let process: ProcessRef | undefined;
@@ -150,7 +156,10 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
       };
     } catch (error) {
       if (process !== undefined) await killAndWait(process);
-      throw error;
+      const said = lastLogLines(files.qemuLog, 8);
+      if (!ring || signal.aborted || !said.some((line) => line.includes('io_uring'))) throw error;
+      ring = false;
+      return begin(context, boxDisk, chosen, from, options);
     }
   };
 
@@ -211,6 +220,15 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
       : undefined;
     return started ?? last({});
   };
+}
+
+/**
+ * Of Linux 6.1 and later, which keep no account of their memory against RLIMIT_MEMLOCK, and whose early faults are mended.
+ * `6.1.0-56-cloud-amd64`.
+ */
+export function hasGoodRings(kernelRelease: string): boolean {
+  const [major = 0, minor = 0] = kernelRelease.split('.', 2).map((part) => Number.parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 1);
 }
 
 const notItsMemory =

@@ -13,11 +13,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createKvmProvider, type KvmProvider } from '../../providers/kvm/index.ts';
+import { lookUp, qemuProgram } from '../../providers/kvm/probe.ts';
+import { hasGoodRings } from '../../providers/kvm/start.ts';
 import { runKvmCheck } from '../../src/app/kvm-check.ts';
 import type { Machine } from '../../src/model/project.ts';
 import type { BoxRef, MachineContext, Transport } from '../../src/model/provider.ts';
@@ -189,6 +191,27 @@ const connecting =
   'socket(S, PF_UNIX, SOCK_STREAM, 0); print connect(S, pack_sockaddr_un($ARGV[0])) ? "connected" : $!';
 
 describe('a virtual machine on a real QEMU', () => {
+  test('reads and writes its disks through io_uring where QEMU can have one', patience, async () => {
+    const asked = async () => {
+      const { process } = await up('deaf');
+      return readFileSync(`/proc/${process.pid}/cmdline`, 'utf8').includes('file.aio=io_uring');
+    };
+    expect(await asked()).toBe(hasGoodRings(release()));
+    await provider.stop({ ...contextOf('deaf'), process: started[0] }, { force: true });
+
+    const bin = join(root, 'qemu', 'bin');
+    mkdirSync(bin, { recursive: true });
+    const refuse = `case "$*" in *io_uring*) echo 'Unable to use io_uring: Operation not permitted' >&2; exit 1;; esac`;
+    const script = `#!/bin/sh\n${refuse}\nexec ${lookUp(qemuProgram)} "$@"\n`;
+    writeFileSync(join(bin, qemuProgram), script, { mode: 0o755 });
+    vi.stubEnv('PATH', `${bin}:${process.env.PATH}`);
+    try {
+      expect(await asked()).toBe(false);
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
   test(
     'boots, lets us in by its own keys, is adopted by another agent, and powers off when asked',
     patience,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type QemuSpec, qemuArguments } from '../../../providers/kvm/arguments.ts';
+import { hasGoodRings } from '../../../providers/kvm/start.ts';
 import { tapName } from '../../../providers/kvm/tap.ts';
 
 const spec: QemuSpec = {
@@ -23,6 +24,7 @@ const spec: QemuSpec = {
   smbiosStrings: ['/p/.ts-vm/machines/db/credentials/tmpfiles.extra'],
   balloon: true,
   incoming: false,
+  ring: false,
   console: { path: '/run/tsv/db/console.sock' },
   qmp: { path: '/run/tsv/db/qmp.sock' },
   guest: { path: '/run/tsv/db/guest.sock' },
@@ -89,6 +91,26 @@ describe('the QEMU command line', () => {
     const argv = qemuArguments({ ...spec, accel: 'kvm' });
     expect(valuesOf(argv, '-accel')).toEqual(['kvm']);
     expect(valuesOf(argv, '-cpu')).toEqual(['host']);
+  });
+
+  test('reads and writes disks through io_uring where that is asked for', () => {
+    const disks = (ring: boolean) => valuesOf(qemuArguments({ ...spec, ring }), '-blockdev');
+    expect(disks(true)).toEqual([
+      expect.stringContaining('file.aio=io_uring'),
+      expect.stringContaining('file.aio=io_uring'),
+    ]);
+    expect(disks(false).join()).not.toContain('aio');
+  });
+
+  test.each([
+    ['6.1.0-56-cloud-amd64', true],
+    ['6.18.44', true],
+    ['7.0', true],
+    ['6.0.19', false],
+    ['5.15.0-100-generic', false],
+    ['', false],
+  ])('asks for it on Linux %s: %s', (release, good) => {
+    expect(hasGoodRings(release)).toBe(good);
   });
 
   test('has no kernel options when the box has no kernel', () => {

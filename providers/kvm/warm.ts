@@ -67,6 +67,8 @@ const loadMs = 30_000;
 /** A guest that shares an emulated CPU with many others. */
 const guestMs = 60_000;
 const settleMs = 5000;
+/** What follows changes stands still for so long at most, where no command has come and no login. */
+const aloneS = 20;
 
 /** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws QmpError */
 async function loadDevices(qmp: Qmp): Promise<void> {
@@ -100,7 +102,7 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
     };
     const own = identityFiles(identity, box.user, machine.hostname, resolver);
     // A box of an older version has none of it.
-    guest.ask([['background']], guestMs).catch(() => {});
+    guest.ask([['background', String(aloneS)]], guestMs).catch(() => {});
     const machineId = { path: '/etc/machine-id', mode: '0444', owner: 'root', text: `${identity.machineId}\n` };
     await guest.ask(
       becoming({ identity, hostname: machine.hostname, files: [...own, machineId], addresses, networks }),

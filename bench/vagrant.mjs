@@ -100,10 +100,9 @@ async function warmRows({ project, rounds, theirUp, theirFirst }) {
   await run([...tsv, 'box', 'warm', boxName, '--memory', '512M', '--cpus', '1', '--quiet'], { cwd: projects.one.dir });
   const cycle = (name) => async () => {
     const ms = await projects[name].time('up', '--quiet');
-    if (name !== 'five') await delay(idleMs);
-    const pss = name === 'five' ? undefined : pssMiB(projects[name]);
+    const pss = name === 'five' ? {} : { [`${name}Pss`]: await idlePssMiB(projects[name]) };
     await projects[name].time('destroy', '-f', '--quiet');
-    return { [name]: ms, ...(pss === undefined ? {} : { [`${name}Pss`]: pss }) };
+    return { [name]: ms, ...pss };
   };
   await cached.time('up', '--quiet');
   const again = async (made) => (await made.time('destroy', '-f', '--quiet')) + (await made.time('up', '--quiet'));
@@ -141,8 +140,9 @@ async function warmRows({ project, rounds, theirUp, theirFirst }) {
   ];
 }
 
-/** What the QEMU processes of a project have of memory, what they share divided among them. */
-function pssMiB({ dir }) {
+/** What the QEMU processes of a project have of memory when they are idle, what they share divided among them. */
+async function idlePssMiB({ dir }) {
+  await delay(idleMs);
   const { machines } = JSON.parse(readFileSync(join(dir, '.ts-vm/state.json'), 'utf8'));
   const pids = Object.values(machines).map(({ process }) => process.pid);
   const kibibytes = pids.map((pid) =>

@@ -1,5 +1,3 @@
-import { diskSerial } from './system.ts';
-
 /** All that decides a QEMU command line. Paths are absolute. */
 export interface QemuSpec {
   readonly binary: string;
@@ -46,9 +44,12 @@ export interface DiskSpec {
   /** `empty`: of this many bytes, none of which is ever written or read. */
   readonly format: 'raw' | 'qcow2' | 'empty';
   readonly bytes?: number;
-  /** Seen in the guest as /dev/disk/by-id/virtio-SERIAL; virtio-blk keeps 20 bytes. */
+  /** Seen in the guest as /dev/disk/by-id/virtio-SERIAL: see {@link diskSerial}. */
   readonly serial?: string;
 }
+
+/** What virtio-blk keeps of a serial: 20 bytes. */
+export const diskSerial = (serial: string): string => serial.slice(0, 20);
 
 export interface NicSpec {
   readonly mac: string;

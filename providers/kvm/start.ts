@@ -60,6 +60,7 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     boxDisk: BoxDisk,
     accelName: 'kvm' | 'tcg',
     { template, base, load }: StartFrom,
+    withRing: boolean,
   ): Promise<ProcessRef> => {
     const files = machineFiles(context);
     const identity = readIdentity(files.identity);
@@ -88,7 +89,7 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
           // What is kept of it is to be gone on from, as a template is: without one.
           balloon: load?.shape.balloon ?? (template === undefined && context.machine.cache !== true),
           incoming: template !== undefined,
-          ring,
+          ring: withRing,
           nics: context.addresses.flatMap(({ mac }, index) =>
             nics.slice(index, index + 1).map((backend) => ({ mac, backend })),
           ),
@@ -127,13 +128,14 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     chosen: Accel,
     from: StartFrom,
     options: { signal: AbortSignal; record: (process: ProcessRef) => Promise<void> },
+    withRing = ring,
   ): Promise<StartResult> => {
     const { signal, record } = options;
     const { template, load } = from;
     const files = machineFiles(context);
     let process: ProcessRef | undefined;
     try {
-      process = await launch(context, boxDisk, chosen.accel, from);
+      process = await launch(context, boxDisk, chosen.accel, from, withRing);
       await record(process);
       const { qmp } = await hold(context, process, { timeoutMs: launchMs, signal });
       if (template !== undefined) await unlessAborted(goOn(qmp, context, files, readIdentity(files.identity)), signal);
@@ -157,9 +159,9 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
     } catch (error) {
       if (process !== undefined) await killAndWait(process);
       const said = lastLogLines(files.qemuLog, 8);
-      if (!ring || signal.aborted || !said.some((line) => line.includes('io_uring'))) throw error;
+      if (!withRing || signal.aborted || !said.some((line) => line.includes('io_uring'))) throw error;
       ring = false;
-      return begin(context, boxDisk, chosen, from, options);
+      return begin(context, boxDisk, chosen, from, options, false);
     }
   };
 

@@ -1,4 +1,5 @@
 import type { MachineContext, Transport } from '../../src/model/provider.ts';
+import { diskSerial } from './arguments.ts';
 
 /*
  * A box lets people in before the rest of its system has started. What follows waits for that rest where it is needed. A box
@@ -11,9 +12,6 @@ command -v udevadm >/dev/null || exit 0
 for name; do
   [ -e "/dev/disk/by-id/virtio-$name" ] || udevadm wait --timeout=30 "/dev/disk/by-id/virtio-$name"
 done`;
-
-/** virtio-blk keeps 20 bytes of a serial. */
-export const diskSerial = (name: string): string => name.slice(0, 20);
 
 /** Resolves when the machine's data disks can be found by their names. */
 export async function untilDisksNamed({ machine }: MachineContext, transport: Pick<Transport, 'exec'>): Promise<void> {

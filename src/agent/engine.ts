@@ -259,16 +259,16 @@ export class Engine {
    */
   settle(isQuiet: () => boolean): void {
     const settleAll = async () => {
-      for (const [name, record] of Object.entries(this.records.state.machines)) {
-        if (isQuiet() && isAlive(record.process)) await this.readiness.openAhead(name);
-        if (isQuiet() && isAlive(record.process))
-          await this.records
-            .provider(record)
-            .settle?.(this.records.context(name))
-            ?.catch(() => {});
-      }
+      for (const name of Object.keys(this.records.state.machines)) await this.settleOne(name, isQuiet).catch(() => {});
     };
-    this.settled = this.settled.then(settleAll).catch(() => {});
+    this.settled = this.settled.then(settleAll);
+  }
+
+  private async settleOne(name: string, isQuiet: () => boolean): Promise<void> {
+    const record = this.records.find(name);
+    if (record === undefined || !isAlive(record.process) || !isQuiet()) return;
+    await this.readiness.openAhead(name);
+    if (isQuiet()) await this.records.provider(record).settle?.(this.records.context(name));
   }
 
   /** Takes over what an earlier agent left running. */

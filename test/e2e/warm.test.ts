@@ -75,6 +75,9 @@ describe('virtual machines that start warm', () => {
   const inside = async (machine: string, script: string): Promise<string[]> =>
     (await project().ok(['exec', machine, '--', 'sh', '-ec', script], booting)).stdout.trim().split('\n');
 
+  const guestOfSecond = () =>
+    connectGuest(join(existingRunDir(project().dir, process.env) ?? '', 'second', 'guest.sock'));
+
   test('went on from their template, are provisioned, and are on their network', async () => {
     expect(await boots()).toEqual(['warm', 'warm']);
     expect(await inside('first', 'cat /root/mark')).toEqual(['first']);
@@ -114,16 +117,15 @@ describe('virtual machines that start warm', () => {
   });
 
   test('hear the host however soon it comes again', async () => {
-    const socket = join(existingRunDir(project().dir, process.env) ?? '', 'second', 'guest.sock');
     for (let count = 0; count < 100; count++) {
-      const guest = await connectGuest(socket);
+      const guest = await guestOfSecond();
       // It sleeps while nobody is connected: what wakes it must not be lost.
       await guest.ask([['sync']], 4000).finally(() => guest.close());
     }
   });
 
   test('say which of their ports take connections', async () => {
-    const guest = await connectGuest(join(existingRunDir(project().dir, process.env) ?? '', 'second', 'guest.sock'));
+    const guest = await guestOfSecond();
     try {
       await guest.ask([['listens', '22']], 4000);
       await expect(guest.ask([['listens', '23']], 4000)).rejects.toThrow(
@@ -157,7 +159,7 @@ describe('virtual machines that start warm', () => {
       (await inside(machine, states)).filter((line) => line.includes('stopped')).length;
     for (const machine of ['first', 'second']) await until('all go on', async () => (await stopped(machine)) === 0);
     const ask = async (seconds: number) => {
-      const guest = await connectGuest(join(existingRunDir(project().dir, process.env) ?? '', 'second', 'guest.sock'));
+      const guest = await guestOfSecond();
       await guest.ask([['background', String(seconds)]], 4000).finally(() => guest.close());
     };
     await ask(600);

@@ -58,7 +58,7 @@ function newProvider(): KvmProvider {
     ssh: connectSsh,
     cacheDir: join(shared, 'cache'),
     check: runKvmCheck,
-    nic: () => ({ type: 'user', hostPort: sshPort, guestPort: 22 }),
+    nic: (machine) => ({ type: 'user', ...(machine === 'db' ? { hostPort: sshPort, guestPort: 22 } : {}) }),
   });
 }
 
@@ -192,8 +192,8 @@ const connecting =
 
 describe('a virtual machine on a real QEMU', () => {
   test('reads and writes its disks through io_uring where QEMU can have one', patience, async () => {
-    const asked = async () => {
-      const { process } = await up('deaf');
+    const asked = async (context = contextOf('deaf')) => {
+      const { process } = await up(context);
       return readFileSync(`/proc/${process.pid}/cmdline`, 'utf8').includes('file.aio=io_uring');
     };
     expect(await asked()).toBe(hasGoodRings(release()));
@@ -201,12 +201,16 @@ describe('a virtual machine on a real QEMU', () => {
 
     const bin = join(root, 'qemu', 'bin');
     mkdirSync(bin, { recursive: true });
-    const refuse = `case "$*" in *io_uring*) echo 'Unable to use io_uring: Operation not permitted' >&2; exit 1;; esac`;
+    const refuse = `case "$*" in *io_uring*) sleep 0.5; echo 'Unable to use io_uring: Operation not permitted' >&2; exit 1;; esac`;
     const script = `#!/bin/sh\n${refuse}\nexec ${lookUp(qemuProgram)} "$@"\n`;
     writeFileSync(join(bin, qemuProgram), script, { mode: 0o755 });
     vi.stubEnv('PATH', `${bin}:${process.env.PATH}`);
     try {
-      expect(await asked()).toBe(false);
+      const [dir, runDir] = [join(root, 'machines', 'other'), join(root, 'run-other')];
+      mkdirSync(dir);
+      // Two at once, and the answer takes a moment: both have asked by then.
+      const both = [contextOf('deaf'), contextOf('deaf', { name: 'other', hostname: 'other' }, { dir, runDir })];
+      expect(await Promise.all(both.map((context) => asked(context)))).toEqual([false, false]);
     } finally {
       vi.unstubAllEnvs();
     }

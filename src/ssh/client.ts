@@ -24,7 +24,7 @@ const keepalive = { keepaliveInterval: 10_000, keepaliveCountMax: 3 };
 
 /**
  * One SSH connection, used for everything that is done in the machine: many programs, files and TCP connections
- * at once. More than eight programs wait their turn. `closed` resolves when the connection is gone.
+ * at once. More than seven programs wait their turn. `closed` resolves when the connection is gone.
  * @throws TSV_SSH when there is no connection in time or the key is refused, TSV_HOST_KEY when the server's key
  * is not the pinned one, TSV_CANCELLED when `signal` fires first.
  */

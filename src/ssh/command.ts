@@ -5,8 +5,8 @@ import { quoteWord, quoteWords } from './quote.ts';
 /**
  * How a request becomes a command of the remote shell.
  *
- * A command line shows in the remote `ps`, so it holds nothing of the request: it is a fixed loader that reads a
- * known number of lines from stdin and runs them. POSIX `read` takes a pipe byte by byte, so whatever follows these
+ * A command line shows in the remote `ps`, so it holds nothing of the request: it is a fixed loader that reads from
+ * stdin a number of lines, then these lines, and runs them. POSIX `read` takes a pipe byte by byte, so whatever follows these
  * lines is the program's own stdin, untouched. A terminal cannot carry them (echo, 4096-byte lines): there a private
  * file does, which removes itself.
  *
@@ -14,8 +14,7 @@ import { quoteWord, quoteWords } from './quote.ts';
  * It is needed for signals: sshd refuses to pass them to programs of root, and cannot pass them through sudo.
  */
 const announce = 'read -r a a a a g a </proc/$$/stat;echo "$1 $g" >&2;';
-const loader = (lines: number): string =>
-  `${announce}n=${lines};p=;while [ $n -gt 0 ];do IFS= read -r l||exit 255;p="$p$l\n";n=$((n-1));done;eval "$p"`;
+const loader = `${announce}read -r n||exit 255;p=;while [ $n -gt 0 ];do IFS= read -r l||exit 255;p="$p$l\n";n=$((n-1));done;eval "$p"`;
 const fileLoader = `${announce}. "$2"`;
 
 /** Who logged in, and whom the program is to run as. */
@@ -55,10 +54,13 @@ function become(argv: readonly string[]): string {
   return `exec ${quoteWords(argv)}`;
 }
 
-/** The command line for a session without a terminal; `text` is then written to its stdin first. */
-export function onPipe(text: string, login: Login, token: string): string {
-  return asUser(login, ['sh', '-c', loader(text.split('\n').length - 1), 'sh', token]);
+/** The command line for a session without a terminal, which begins its stdin with `head` of the program's lines. */
+export function onPipe(login: Login, token: string): string {
+  return asUser(login, ['sh', '-c', loader, 'sh', token]);
 }
+
+/** What the loader reads: how many lines, and the lines. */
+export const head = (text: string): string => `${text.split('\n').length - 1}\n${text}`;
 
 /** The command line for a session with a terminal; `file` holds the program's lines in the machine. */
 export function onTerminal(file: string, login: Login, token: string): string {

@@ -4,13 +4,14 @@ import type { Client, ClientChannel, SFTPWrapper } from 'ssh2';
 import { TsvError } from '../model/errors.ts';
 import type { ExecRequest, ExecSession, PackRequest, Transport, UnpackRequest } from '../model/provider.ts';
 import { packCommand, unpackCommand } from './archive.ts';
-import { type Login, onPipe, onTerminal, program } from './command.ts';
+import { head, type Login, onPipe, onTerminal, program } from './command.ts';
 import { getFile, putFile } from './files.ts';
 import { remoteSession } from './session.ts';
+import { ShellAhead } from './shell-ahead.ts';
 import { Slots } from './slots.ts';
 
-/** sshd's MaxSessions is 10 unless set otherwise: one is kept for SFTP, one for signals. */
-const sessionLimit = 8;
+/** sshd's MaxSessions is 10 unless set otherwise: one is kept for SFTP, one for signals, one for the shell that waits. */
+const sessionLimit = 7;
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -22,6 +23,9 @@ export class SshTransport implements Transport {
   readonly #username: string;
   readonly #slots = new Slots(sessionLimit);
   readonly #signalSlot = new Slots(1);
+  /** Begins the line in which a loader says its process group. */
+  readonly #token = `tsv-${randomBytes(14).toString('hex')}`;
+  readonly #ahead: ShellAhead;
   #sftp: Promise<SFTPWrapper> | undefined;
   #lost: TsvError | undefined;
   #lastError: unknown;
@@ -32,6 +36,7 @@ export class SshTransport implements Transport {
     this.#client = client;
     this.#stream = stream;
     this.#username = username;
+    this.#ahead = new ShellAhead(() => this.#answer((reply) => this.#load({ username, user: username }, reply)));
     client.on('error', (error) => {
       this.#lastError = error;
     });
@@ -42,6 +47,7 @@ export class SshTransport implements Transport {
         resolve();
       });
     });
+    this.#prepare();
   }
 
   exec(request: ExecRequest): Promise<ExecSession> {
@@ -50,23 +56,25 @@ export class SshTransport implements Transport {
 
   async #exec(request: ExecRequest, slots: Slots): Promise<ExecSession> {
     const login: Login = { username: this.#username, user: request.user ?? 'root' };
-    const token = `tsv-${randomBytes(14).toString('hex')}`;
     const text = program(request, login);
     const options = {
-      token,
+      token: this.#token,
       lost: () => this.#lostError(),
       kill: (group: number, name: string) => this.#kill(group, name, login),
     };
     if (request.pty === undefined) {
-      const channel = await this.#open<ClientChannel>(slots, (reply) => {
-        this.#client.exec(onPipe(text, login, token), reply);
-      });
-      return remoteSession(channel, { ...options, head: text, pty: false });
+      const channel = await this.#open<ClientChannel>(
+        slots,
+        (reply) => this.#load(login, reply),
+        () => (login.user === this.#username ? this.#ahead.take() : undefined),
+      );
+      channel.once('close', () => this.#prepare());
+      return remoteSession(channel, { ...options, head: head(text), pty: false });
     }
     const file = await this.#programFile(text, login);
     const pty = { ...request.pty, width: 0, height: 0 };
     const channel = await this.#open<ClientChannel>(slots, (reply) => {
-      this.#client.exec(onTerminal(file, login, token), { pty }, reply);
+      this.#client.exec(onTerminal(file, login, this.#token), { pty }, reply);
     });
     return remoteSession(channel, { ...options, head: '', pty: true });
   }
@@ -146,28 +154,48 @@ cat "$1" >"$t"; chown "$4" "$t"; chmod "$3" "$t"; sync "$t" 2>/dev/null || :; mv
     if (this.#lost !== undefined) throw this.#lost;
   }
 
-  /** Opens a session when there is room for one; sshd may be set to fewer than we think. */
+  /** Only for logins of root: of others nearly everything runs as root, which sudo would have to start. */
+  #prepare(): void {
+    if (this.#lost === undefined && this.#username === 'root') this.#ahead.prepare();
+  }
+
+  #load(login: Login, reply: (error: Error | undefined, channel: ClientChannel) => void): void {
+    this.#client.exec(onPipe(login, this.#token), reply);
+  }
+
+  /** Opens a session when there is room for one, or takes one that is `ready`; sshd may be set to fewer than we think. */
   async #open<T extends { once(event: 'close', listener: () => void): unknown }>(
     slots: Slots,
     start: (reply: (error: Error | undefined, channel: T) => void) => void,
+    ready: () => Promise<T | undefined> | undefined = () => undefined,
   ): Promise<T> {
     for (;;) {
       const release = await slots.take();
       const nth = slots.taken;
       try {
         this.#throwIfLost();
-        const channel = await this.#answer<T>(start);
+        const channel = (await ready()) ?? (await this.#answer<T>(start));
         channel.once('close', release);
         return channel;
       } catch (error) {
         const refused = (error as { reason?: unknown }).reason !== undefined;
-        const again = refused && slots.shrink(nth);
+        const again = refused && ((await this.#makeRoom()) || slots.shrink(nth));
         release();
         if (again) continue;
         if (error instanceof TsvError) throw error;
         throw new TsvError('TSV_SSH', 'the machine refused a session', { details: [messageOf(error)], cause: error });
       }
     }
+  }
+
+  /** Gives the place of the shell that waits to another session. false: none waits. */
+  async #makeRoom(): Promise<boolean> {
+    if (!(await this.#ahead.giveUp())) return false;
+    // sshd still counts a session when it reads the next request together with our end of it. It has not read this one so.
+    await this.#answer<void>((reply) => {
+      this.#client.unforwardIn('127.0.0.1', 1, () => reply(undefined));
+    });
+    return true;
   }
 
   async #answer<T>(start: (reply: (error: Error | undefined, value: T) => void) => void): Promise<T> {

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import type { ExecRequest, Transport } from '../../../src/model/provider.ts';
 import { connectSsh } from '../../../src/ssh/client.ts';
 import { fingerprint, generateKeyPair } from '../../../src/ssh/keys.ts';
 import { processRef } from '../../../src/sys/process.ts';
+import { until } from '../../support/until.ts';
 import { hasSshd, type Sshd, startSshd } from './sshd.ts';
 
 const me = userInfo();
@@ -298,6 +299,57 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
   });
 
   // As root the files are written over SFTP; another login needs sudo, which a test cannot ask for.
+  // Of other logins nearly everything runs as root, which sudo would have to start.
+  describe.skipIf(me.uid !== 0)('the shell that waits for the next command of root', () => {
+    const own: Sshd[] = [];
+    afterAll(() => {
+      for (const each of own) each.stop();
+    });
+    const connect = async (extra: string[] = []) => {
+      const server = startSshd(extra);
+      own.push(server);
+      return { server, transport: await server.connect() };
+    };
+    const shells = ({ dir }: Sshd) =>
+      readdirSync('/proc').filter(
+        (pid) =>
+          /^sh\0-c\0.*read -r n/.test(commandLine(pid)) && readSafe(`/proc/${pid}/environ`).includes(`HOME=${dir}\0`),
+      );
+    const waiting = (server: Sshd) =>
+      until('one shell waits', () => {
+        const [pid, ...more] = shells(server);
+        return more.length === 0 && pid;
+      });
+    const ownPid: ExecRequest = { argv: ['/bin/sh', '-c', 'echo $$', 'sh'] };
+
+    it('runs it, and is followed by another one', async () => {
+      const { server, transport } = await connect();
+      const first = await waiting(server);
+      expect(String((await run(transport, ownPid)).stdout)).toBe(`${first}\n`);
+      const second = await waiting(server);
+      expect(second).not.toBe(first);
+      expect(String((await run(transport, ownPid)).stdout)).toBe(`${second}\n`);
+    });
+
+    it('is not used when it was killed meanwhile', async () => {
+      const { server, transport } = await connect();
+      const first = Number(await waiting(server));
+      process.kill(first, 'SIGKILL');
+      await until('sshd has seen it end', () => !existsSync(`/proc/${first}`));
+      await transport.put(Buffer.from(''), join(server.dir, 'put')); // sshd answers this one behind the end
+      const { code, stdout } = await run(transport, ownPid);
+      expect([code, Number(stdout) > 0, Number(stdout) === first]).toEqual([0, true, false]);
+    });
+
+    it('gives its place to what needs one, and does not come back', async () => {
+      const { server, transport } = await connect(['MaxSessions 1']);
+      await waiting(server);
+      await transport.put(Buffer.from('x'), join(server.dir, 'put'));
+      expect(readFileSync(join(server.dir, 'put'), 'utf8')).toBe('x');
+      expect(shells(server)).toEqual([]);
+    });
+  });
+
   describe.skipIf(me.uid !== 0)('files, as root', () => {
     it('puts and gets byte for byte, with mode and owner, and leaves nothing beside', async () => {
       const dir = join(sshd.dir, 'files');

@@ -90,8 +90,10 @@ export function removeHostUplinkScript(projectId: string): string {
   const { device, table } = hostNames(projectId);
   return [
     oneAtATime,
-    `ip link del ${device} 2>/dev/null || :`,
+    // Both wait for the kernel (RCU, some 15 ms each), so they do it together.
+    `{ ip link del ${device} 2>/dev/null || :; } &`,
     `nft delete table ip ${table} 2>/dev/null || :`,
+    'wait',
     `if ! ip -o link show | grep -q ': tsv-' && nft list table inet ${forwardingTable} >/dev/null 2>&1; then`,
     'echo 0 > /proc/sys/net/ipv4/ip_forward',
     `nft delete table inet ${forwardingTable}`,

@@ -31,7 +31,7 @@ async function main(): Promise<number> {
     const handler = await load();
     code = await handler(session, args, options as never);
   };
-  const program = createProgram(packageJson.version, run, only);
+  const program = createProgram(packageJson.version, run, only, (name, text) => output(name).write(text));
   try {
     await program.parseAsync(process.argv);
     return code;

@@ -26,11 +26,13 @@ export type Handler<O> = (session: Session, args: readonly string[], options: O)
  * The command line. Each command's code is loaded when it is called, and not before.
  * @param run gets the command's handler, its arguments and options
  * @param only describe just this command; anything else is then unknown
+ * @param write takes what the command line itself says: help and the version
  */
 export function createProgram(
   version: string,
   run: (load: () => Promise<Handler<never>>, args: readonly string[], options: object, global: object) => Promise<void>,
   only?: string,
+  write?: (name: 'stdout' | 'stderr', text: string) => void,
 ): Command {
   const program = new Command('tsv')
     .description('Virtual machines and containers from one file, without root and without a daemon.')
@@ -146,7 +148,10 @@ export function createProgram(
   if (proxy !== undefined) proxy._hidden = true;
   for (const command of [program, ...program.commands, ...program.commands.flatMap((group) => group.commands)]) {
     command.exitOverride();
-    command.configureOutput({ outputError: () => {} }); // errors are rendered like all others
+    command.configureOutput({
+      outputError: () => {}, // errors are rendered like all others
+      ...(write && { writeOut: (text) => write('stdout', text), writeErr: (text) => write('stderr', text) }),
+    });
   }
   return program;
 }

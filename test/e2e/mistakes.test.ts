@@ -44,6 +44,16 @@ describe('bad input', () => {
     expect(await project.states()).toEqual({ front: 'running' });
   });
 
+  test('help and version whose reader has gone end without a word', async () => {
+    const project = fixture({ 'Tsfile.yaml': one });
+    const tsv = `"${process.execPath}" "${tsvProgram}"`;
+    for (const words of ['--help', '--version', 'help up', 'store gc --help', 'box --help']) {
+      const line = `exec 3> >(exit); wait $!; ${tsv} ${words} >&3; echo "exit $?"`;
+      const { stdout, stderr } = await project.run(['bash', '-c', line]);
+      expect([stdout, stderr], words).toEqual(['exit 0\n', '']);
+    }
+  });
+
   test('a misspelled command or option is answered with the nearest one', async () => {
     const project = fixture({ 'Tsfile.yaml': one });
     expect((await project.tsv('statsu')).stderr).toMatch(/statsu[\s\S]*status/);

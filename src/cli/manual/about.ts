@@ -265,7 +265,7 @@ export const about: Readonly<Record<string, About>> = {
   box: {
     text: [
       'What virtual machines and plain Debian containers are made from. Boxes are built once and shared by all projects.',
-      'box warm boots a virtual machine of a box once, and keeps its memory, devices and disk: new machines go on from there, as themselves, and are ready in a second or two where a boot takes ten. Without options it does so for the machines of the Tsfile here. It also happens by itself, in the background, once a machine has booted; warm: false in the Tsfile turns it off.',
+      'box warm boots a virtual machine of a box once, and keeps its memory, devices and disk: new machines go on from there, as themselves, and are ready in a second where a boot takes five (emulated). Without options it does so for the machines of the Tsfile here. It also happens by itself, in the background, once a machine has booted; warm: false in the Tsfile turns it off.',
     ],
     see: ['image', 'store', 'up'],
     page: 'boxes',

@@ -50,7 +50,7 @@ machines:
       ],
       { rounds, warmups: 0 },
     );
-    const warm = await warmRows({ project, rounds, theirUp: cold.theirUp, theirFirst: cold.theirFirst });
+    const warm = await warmRows({ project, rounds, note, theirUp: cold.theirUp, theirFirst: cold.theirFirst });
     return [
       row('`tsv up`, one VM, cold', cold.up, '`vagrant up` (libvirt, the same box)', cold.theirUp, 0.33),
       ...warm,
@@ -89,7 +89,7 @@ async function theirLife(theirs) {
  * Starts from a template, beside what a cold one takes with Vagrant; several at once, and what many of them take of memory; and one
  * that is destroyed and comes back provisioned.
  */
-async function warmRows({ project, rounds, theirUp, theirFirst }) {
+async function warmRows({ project, rounds, note, theirUp, theirFirst }) {
   const projects = {
     one: project('one'),
     five: project('five', { replicas: five }),
@@ -100,6 +100,8 @@ async function warmRows({ project, rounds, theirUp, theirFirst }) {
   await run([...tsv, 'box', 'warm', boxName, '--memory', '512M', '--cpus', '1', '--quiet'], { cwd: projects.one.dir });
   const cycle = (name) => async () => {
     const ms = await projects[name].time('up', '--quiet');
+    const cold = machinesOf(projects[name]).filter(({ boot }) => boot !== 'warm').length;
+    if (cold > 0) note(`${cold} of what was to start warm booted, in ${Math.round(ms)} ms`);
     const pss = name === 'five' ? {} : { [`${name}Pss`]: await idlePssMiB(projects[name]) };
     await projects[name].time('destroy', '-f', '--quiet');
     return { [name]: ms, ...pss };
@@ -140,11 +142,13 @@ async function warmRows({ project, rounds, theirUp, theirFirst }) {
   ];
 }
 
+const machinesOf = ({ dir }) =>
+  Object.values(JSON.parse(readFileSync(join(dir, '.ts-vm/state.json'), 'utf8')).machines);
+
 /** What the QEMU processes of a project have of memory when they are idle, what they share divided among them. */
 async function idlePssMiB({ dir }) {
   await delay(idleMs);
-  const { machines } = JSON.parse(readFileSync(join(dir, '.ts-vm/state.json'), 'utf8'));
-  const pids = Object.values(machines).map(({ process }) => process.pid);
+  const pids = machinesOf({ dir }).map(({ process }) => process.pid);
   const kibibytes = pids.map((pid) =>
     Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]),
   );

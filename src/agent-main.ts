@@ -3,15 +3,7 @@ import { AgentServer } from './agent/server.ts';
 import type { AgentConfig } from './agent/start.ts';
 import { createAgent } from './app/context.ts';
 import { TsvError, toTsvError } from './model/errors.ts';
-import {
-  clearHolder,
-  idleName,
-  leavingName,
-  lockedError,
-  openLockFile,
-  readHolder,
-  writeHolder,
-} from './state/lock.ts';
+import { idleName, leavingName, lockedError, openLockFile, readHolder, writeHolder } from './state/lock.ts';
 import { projectPaths } from './state/paths.ts';
 import { removeStateDir } from './state/remove.ts';
 import { keepAlive, signalProcess, waitExit } from './sys/children.ts';
@@ -24,7 +16,7 @@ const readyFd = 3;
 
 /** Locks the project for the life of this process. @throws TSV_LOCKED */
 async function takeProject(projectDir: string): Promise<void> {
-  for (;;) {
+  for (let anonymous = 0; ; ) {
     const lock = openLockFile(projectDir);
     const { lock: path } = projectPaths(projectDir);
     if (tryLockExclusive(lock)) {
@@ -35,6 +27,8 @@ async function takeProject(projectDir: string): Promise<void> {
     }
     closeSync(lock);
     const holder = readHolder(projectDir);
+    // It may have ended since it had the lock.
+    if (holder === undefined && anonymous++ === 0) continue;
     if (holder?.command !== leavingName) throw lockedError(projectDir, holder);
     await waitExit(holder.pid);
   }
@@ -69,9 +63,8 @@ async function main(): Promise<void> {
       // Nothing exists any more: nothing is left behind.
       rmSync(config.runDir, { recursive: true, force: true });
       removeStateDir(config.projectDir);
-    } else {
-      clearHolder(config.projectDir);
     }
+    // Until the kernel has given the lock back, it is said who leaves: a successor waits for the end of that process.
     exitAtOnce(code);
   };
   const retire = () => {

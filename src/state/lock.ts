@@ -4,7 +4,7 @@ import { TsvError } from '../model/errors.ts';
 import { processRef } from '../sys/process.ts';
 import { Mismatch, matching, object, text, wholeFrom } from './check.ts';
 import { temporaryNameOf } from './names.ts';
-import { errno, OwnFolder, writeFailed } from './own-folder.ts';
+import { OwnFolder, writeFailed } from './own-folder.ts';
 import { projectPaths, stateFiles } from './paths.ts';
 
 /** Who holds the project, and since when. Information for people: the kernel's lock on `lock` is what excludes. */
@@ -85,19 +85,6 @@ export function readHolder(projectDir: string): LockHolder | undefined {
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof Mismatch) return undefined; // edited by hand: names nobody
     throw error;
-  } finally {
-    folder.close();
-  }
-}
-
-/** Called by the holder before it gives the lock back. Already gone: success. */
-export function clearHolder(projectDir: string): void {
-  const folder = OwnFolder.open(projectPaths(projectDir).stateDir);
-  if (folder === undefined) return;
-  try {
-    unlinkSync(folder.at(stateFiles.lockHolder));
-  } catch (error) {
-    if (errno(error) !== 'ENOENT') throw error;
   } finally {
     folder.close();
   }

@@ -298,7 +298,6 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
     await expect(transport.dial(1)).rejects.toMatchObject({ code: 'TSV_SSH' });
   });
 
-  // As root the files are written over SFTP; another login needs sudo, which a test cannot ask for.
   // Of other logins nearly everything runs as root, which sudo would have to start.
   describe.skipIf(me.uid !== 0)('the shell that waits for the next command of root', () => {
     const own: Sshd[] = [];
@@ -350,6 +349,7 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
     });
   });
 
+  // As root the files are written over SFTP; another login needs sudo, which a test cannot ask for.
   describe.skipIf(me.uid !== 0)('files, as root', () => {
     it('puts and gets byte for byte, with mode and owner, and leaves nothing beside', async () => {
       const dir = join(sshd.dir, 'files');

@@ -9,7 +9,7 @@ import { givesUsers } from '../../src/sys/own-user.ts';
 import type { KvmFacts } from './accel.ts';
 import type { Attachment } from './attachment.ts';
 import { machineFiles } from './files.ts';
-import { connectGuest } from './guest.ts';
+import { connectGuest, type GuestRequest } from './guest.ts';
 import { bootFiles } from './jail.ts';
 import { moveState, saveDevices } from './migration.ts';
 import { converseQmp, runState } from './qmp.ts';
@@ -18,12 +18,13 @@ import { templateSpec } from './spec.ts';
 import { templateKeyOf } from './template.ts';
 import { startForTemplate } from './template-start.ts';
 import { errorText } from './text.ts';
+import { standStill } from './warm.ts';
 
 const answerMs = 30_000;
 
-async function writeOut(guestSocket: string): Promise<void> {
+async function askGuest(guestSocket: string, ...requests: GuestRequest[]): Promise<void> {
   const guest = await connectGuest(guestSocket);
-  await guest.ask([['sync']], answerMs).finally(() => guest.close());
+  await guest.ask(requests, answerMs).finally(() => guest.close());
 }
 
 /** What else is in there, somebody put who has taken QEMU over: it is no place to remove folders from, and goes with the machine. */
@@ -74,8 +75,9 @@ export async function saveVmLayer(
   try {
     const other = await converseQmp(keeper.qmp, answerMs);
     const runs = (await runState(qmp)) === 'running';
-    // A machine with other memory boots from the disk alone.
-    if (runs) await writeOut(files.guestSocket);
+    // What follows changes of the network is to stand still when the next machine goes on, whose cable is out at first. A machine
+    // with other memory boots from the disk alone.
+    if (runs) await askGuest(files.guestSocket, standStill, ['sync']);
     if (runs) await qmp.execute('stop');
     try {
       await keeper.unlessItEnds(moveState(qmp, { qmp: other, folder: meeting }));
@@ -86,6 +88,8 @@ export async function saveVmLayer(
       });
     } finally {
       if (runs) await qmp.execute('cont');
+      // What fails, the guest does by itself when its time is over.
+      if (runs) await askGuest(files.guestSocket, ['foreground']).catch(() => {});
     }
     await keeper.unlessItEnds(
       saveDevices(other, { own: meeting, file: join(folder, templateFiles.devices), uid: keeper.uid }),

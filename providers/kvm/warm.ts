@@ -13,7 +13,7 @@ import {
 import type { KvmFacts } from './accel.ts';
 import { identityFiles } from './credentials.ts';
 import type { MachineFiles } from './files.ts';
-import { becoming, connectGuest } from './guest.ts';
+import { becoming, connectGuest, type GuestRequest } from './guest.ts';
 import { migrationEnd, migrationWith } from './migration.ts';
 import type { Qmp } from './qmp.ts';
 import { templateKeyOf } from './template.ts';
@@ -67,8 +67,8 @@ const loadMs = 30_000;
 /** A guest that shares an emulated CPU with many others. */
 const guestMs = 60_000;
 const settleMs = 5000;
-/** What follows changes stands still for so long at most, where no command has come and no login. */
-const aloneS = 20;
+/** What follows changes stands still, for 20 s at most, where no command has come and no login. */
+export const standStill: GuestRequest = ['background', '20'];
 
 /** Gives a QEMU that waits for it the state of devices that it has open as descriptor 3. @throws QmpError */
 async function loadDevices(qmp: Qmp): Promise<void> {
@@ -102,7 +102,7 @@ export async function goOn(qmp: Qmp, context: MachineContext, files: MachineFile
     };
     const own = identityFiles(identity, box.user, machine.hostname, resolver);
     // A box of an older version has none of it.
-    guest.ask([['background', String(aloneS)]], guestMs).catch(() => {});
+    guest.ask([standStill], guestMs).catch(() => {});
     const machineId = { path: '/etc/machine-id', mode: '0444', owner: 'root', text: `${identity.machineId}\n` };
     await guest.ask(
       becoming({ identity, hostname: machine.hostname, files: [...own, machineId], addresses, networks }),

@@ -10,11 +10,14 @@ export type LayerCache = Pick<ProvisionCache, 'keys' | 'use' | 'save' | 'forget'
 /** Keeps what steps have made of machines, as long as nothing else has changed those since they were made. */
 export class KeptSteps {
   private readonly cache: LayerCache;
+  private readonly leave: (machine: string) => Promise<void>;
   /** Machines that are new, and are what their steps have made of them. */
   private readonly pure = new Set<string>();
 
-  constructor(cache: LayerCache) {
+  /** @param leave closes the way into a machine; who needs it opens it again */
+  constructor(cache: LayerCache, leave: (machine: string) => Promise<void>) {
     this.cache = cache;
+    this.leave = leave;
   }
 
   /** It has just been made. */
@@ -52,6 +55,8 @@ export class KeptSteps {
         progress: (text) => emit({ type: 'notice', text }),
         fill: async (folder) => {
           emit({ type: 'notice', text: `keeping ${step.name} for the next machine` });
+          // In the memory that is kept it would stay open for ever.
+          await this.leave(name);
           await save(context, { folder, since: new Date(startedAt ?? 0), signal });
           if (!this.pure.has(name)) throw new TsvError('TSV_CACHE', 'somebody went into the machine meanwhile');
         },

@@ -163,13 +163,24 @@ export class Transports {
   }
 
   async drop(name: string): Promise<void> {
-    const opening = this.open.get(name);
-    this.open.delete(name);
-    (await opening?.catch(() => undefined))?.close();
+    (await this.#take(name))?.close();
+  }
+
+  /** Of a machine that goes on, and is to have nothing of it. */
+  async leave(name: string): Promise<void> {
+    const transport = await this.#take(name);
+    await (transport?.leave?.() ?? transport?.close());
   }
 
   async dropAll(): Promise<void> {
     await Promise.all([...this.open.keys()].map((name) => this.drop(name)));
+  }
+
+  /** The one that is open, or opens, for who closes it. */
+  #take(name: string): Promise<Transport | undefined> {
+    const opening = this.open.get(name);
+    this.open.delete(name);
+    return opening?.catch(() => undefined) ?? Promise.resolve(undefined);
   }
 }
 

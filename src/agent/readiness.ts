@@ -52,7 +52,7 @@ export class Readiness {
   constructor(options: ReadinessOptions) {
     this.options = options;
     this.records = options.records;
-    this.keptSteps = new KeptSteps(options.cache);
+    this.keptSteps = new KeptSteps(options.cache, (name) => this.transports.leave(name));
     this.health = new HealthWatches({
       check: (name) => this.check(name),
       ways: (name) => ({

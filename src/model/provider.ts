@@ -310,4 +310,6 @@ export interface Transport {
   /** Fires when the way in is gone: the machine ended or the connection broke. */
   readonly closed: Promise<void>;
   close(): void;
+  /** Closes it so that nothing of it is left in the machine. Absent: `close` does. */
+  leave?(): Promise<void>;
 }

@@ -142,6 +142,13 @@ cat "$1" >"$t"; chown "$4" "$t"; chmod "$3" "$t"; sync "$t" 2>/dev/null || :; mv
     void this.closed.then(() => clearTimeout(timer));
   }
 
+  /** The shell that waits ends first: it would find nobody to tell when sshd has gone before it. */
+  async leave(): Promise<void> {
+    await Promise.race([this.#ahead.giveUp(), this.closed]);
+    this.close();
+    await this.closed;
+  }
+
   #lostError(): TsvError {
     const details = this.#lastError === undefined ? [] : [messageOf(this.#lastError)];
     return (

@@ -51,6 +51,11 @@ describe('a virtual machine with cache', () => {
     expect(await boot()).toBe('warm');
     expect(await inside(lasting)).toEqual(before.lasting);
     for (const [index, value] of (await inside(itself)).entries()) expect(value).not.toBe(before.itself[index]);
+    // Not those of the machine whose memory it has: tsv's own connection, with a shell and a server for files.
+    expect(await inside('ps -C sshd,sftp-server -o args= | sort')).toEqual([
+      'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups',
+      'sshd: root@notty',
+    ]);
     expect((await project().ok('plan')).stdout).toMatch(/nothing to do/i);
   });
 

@@ -309,11 +309,9 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
       own.push(server);
       return { server, transport: await server.connect() };
     };
-    const shells = ({ dir }: Sshd) =>
-      readdirSync('/proc').filter(
-        (pid) =>
-          /^sh\0-c\0.*read -r n/.test(commandLine(pid)) && readSafe(`/proc/${pid}/environ`).includes(`HOME=${dir}\0`),
-      );
+    const sessions = ({ dir }: Sshd) =>
+      readdirSync('/proc').filter((pid) => readSafe(`/proc/${pid}/environ`).includes(`HOME=${dir}\0`));
+    const shells = (server: Sshd) => sessions(server).filter((pid) => /^sh\0-c\0.*read -r n/.test(commandLine(pid)));
     const waiting = (server: Sshd) =>
       until('one shell waits', () => {
         const [pid, ...more] = shells(server);
@@ -346,6 +344,14 @@ describe.skipIf(!hasSshd)('the SSH client, against a real sshd', () => {
       await transport.put(Buffer.from('x'), join(server.dir, 'put'));
       expect(readFileSync(join(server.dir, 'put'), 'utf8')).toBe('x');
       expect(shells(server)).toEqual([]);
+    });
+
+    it('has ended when the connection was left, also where it takes its time to start', async () => {
+      const { server, transport } = await connect(['ForceCommand sleep 0.3; eval "$SSH_ORIGINAL_COMMAND"']);
+      await until('it starts', () => sessions(server).length > 0);
+      await transport.leave?.();
+      expect(sessions(server)).toEqual([]);
+      await transport.closed;
     });
   });
 

@@ -25,6 +25,7 @@ import {
   cacheFiles,
   cacheFolder,
   currentLayers,
+  forgetLayer,
   makingNames,
   namesIn,
   numberOf,
@@ -145,7 +146,7 @@ export class ProvisionCache {
     const current = this.current();
     for (const key of keys) {
       const layer = current.get(key);
-      if (layer !== undefined) writeFileSync(join(layer.path, cacheFiles.forgotten), '', { mode: 0o600 });
+      if (layer !== undefined) forgetLayer(layer.path);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { UserMap } from '../../sys/userns.ts';
 
@@ -92,6 +92,9 @@ export function currentLayers(layers: readonly CacheLayer[]): ReadonlyMap<string
     ),
   );
 }
+
+/** No new machine is made from the layer in this folder; those that use it go on. */
+export const forgetLayer = (path: string): void => writeFileSync(join(path, cacheFiles.forgotten), '', { mode: 0o600 });
 
 export const numberOf = ({ name }: Pick<CacheLayer, 'name'>): number => layerName(name)?.number ?? 0;
 

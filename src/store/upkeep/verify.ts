@@ -1,12 +1,15 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Digest } from '../../model/image.ts';
 import type { UserMap } from '../../sys/userns.ts';
+import { forgetLayer } from '../cache/layout.ts';
 import { ContentStore } from '../content/store.ts';
 import { progressTeller } from '../download/progress.ts';
 import { imagesFolder } from '../image/layout.ts';
 import type { NamedImage } from '../image/names.ts';
 import { familiarText } from '../image/names.ts';
 import { readImage } from '../image/read.ts';
+import { templateFiles } from '../template/layout.ts';
 import { disown, listTemplates, whyUnusable } from '../template/template.ts';
 import { type StoredCacheLayer, storedCache } from './cache.ts';
 import { takeInventory } from './inventory.ts';
@@ -30,8 +33,8 @@ export interface Verification {
 
 /**
  * Hashes every blob, and looks whether every name leads to a whole image and every unpacked layer is complete. A blob with
- * other bytes than its digest says is removed: nothing can use it, and a pull brings it back only when it is gone. Of layers of
- * the provision cache it is seen whether they are there.
+ * other bytes than its digest says is removed: nothing can use it, and a pull brings it back only when it is gone. Templates
+ * and the provision layers of virtual machines are hashed, too; of other layers it is seen whether they are there.
  */
 export async function verifyStore(
   store: string,
@@ -41,7 +44,8 @@ export async function verifyStore(
   const templates = await templateProblems(store, options.progress);
   const images = imagesFolder(store);
   const cache = storedCache(store, map);
-  const provisioned = { provisionLayers: cache.length, problems: [...templates, ...cacheProblems(cache)] };
+  const layers = await cacheProblems(cache, options.progress);
+  const provisioned = { provisionLayers: cache.length, problems: [...templates, ...layers] };
   if (!existsSync(images)) return { blobs: 0, bytes: 0, layers: 0, images: 0, ...provisioned };
   const content = ContentStore.open(images);
   const total = content.list().reduce((sum, blob) => sum + blob.bytes, 0);
@@ -93,14 +97,31 @@ async function templateProblems(store: string, progress: (text: string) => void)
   return problems;
 }
 
-/** No digest says what is to be in such a layer: only what is missing can be seen. */
-function cacheProblems(cache: readonly StoredCacheLayer[]): Problem[] {
+/**
+ * No digest says what is to be in a container's layer: only what is missing can be seen. A virtual machine's is read; no new machine
+ * is made from a damaged one, nor from what rests on it.
+ */
+async function cacheProblems(
+  cache: readonly StoredCacheLayer[],
+  progress: (text: string) => void,
+): Promise<readonly Problem[]> {
   const names = new Set(cache.map(({ name }) => name));
-  return cache.flatMap(({ path, complete, lower }) => {
-    const lacks = lower.find((name) => !names.has(name));
-    const wrong = complete ? (lacks === undefined ? undefined : `rests on ${lacks}, which is gone`) : 'is not complete';
-    return wrong === undefined ? [] : [{ text: `${path}: the provision layer ${wrong}`, mend: 'tsv store gc' }];
-  });
+  const problems: Problem[] = [];
+  const tell = (path: string, wrong: string) =>
+    problems.push({ text: `${path}: the provision layer ${wrong}`, mend: 'tsv store gc' });
+  for (const { name, path, complete, lower, own } of cache) {
+    const lacks = lower.find((below) => !names.has(below));
+    if (!complete) tell(path, 'is not complete');
+    else if (lacks !== undefined) tell(path, `rests on ${lacks}, which is gone`);
+    else if (own && existsSync(join(path, templateFiles.metadata))) {
+      progress(`layer ${name}`);
+      const why = await whyUnusable(path, { thorough: true });
+      if (why === undefined) continue;
+      for (const other of cache) if (other.name === name || other.lower.includes(name)) forgetLayer(other.path);
+      tell(path, `is not used any more: ${why}`);
+    }
+  }
+  return problems;
 }
 
 function nameProblems(

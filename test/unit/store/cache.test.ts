@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -13,6 +14,8 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ProvisionCache } from '../../../src/store/cache/cache.ts';
 import { cacheFolder, makingNames } from '../../../src/store/cache/layout.ts';
+import { templateFiles, templateParts } from '../../../src/store/template/layout.ts';
+import { sealTemplate } from '../../../src/store/template/template.ts';
 import {
   cacheLeftovers,
   idleLimitMs,
@@ -20,9 +23,10 @@ import {
   storedCache,
   unusedCache,
 } from '../../../src/store/upkeep/cache.ts';
+import { verifyStore } from '../../../src/store/upkeep/verify.ts';
 
 const map = { rooted: false, uids: [], gids: [] };
-const [a, b] = ['a', 'b'].map((digit) => digit.repeat(64)) as [string, string];
+const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
 const wait = { signal: new AbortController().signal, progress: () => {} };
 
 function lab() {
@@ -54,6 +58,45 @@ function lab() {
     readFileSync(join(cache.folders(await names(key))[0] ?? '', 'fs', 'file'), 'utf8');
   return { store, cache, folder, project, save, names, content };
 }
+
+describe("a virtual machine's layer", () => {
+  test('of which a byte has changed is found, and no new machine is made from it nor from what rests on it', async () => {
+    const { store, cache, project, names } = lab();
+    const save = (key: string, lower: readonly string[]) =>
+      cache.save(key, {
+        ...{ ...wait, anew: false, lower, project, machine: 'vm', step: 's' },
+        fill: async (target) => {
+          for (const part of templateParts) writeFileSync(join(target, part), part);
+          const note = {
+            key: 'k',
+            box: 'b',
+            boxDigest: 'd',
+            accel: 'tcg',
+            memoryBytes: 1,
+            cpus: 1,
+            madeAt: '',
+          } as const;
+          await sealTemplate(target, note);
+        },
+      });
+    await save(a, []);
+    await save(b, await names(a));
+    await save(c, []);
+    expect((await verifyStore(store, map, wait)).problems).toEqual([]);
+    const [layer = ''] = cache.folders((await names(a)).slice(0, 1));
+    const memory = join(layer, templateFiles.memory);
+    const { mtime } = statSync(memory);
+    writeFileSync(memory, 'Memory', { flag: 'r+' });
+    utimesSync(memory, mtime, mtime);
+    expect((await verifyStore(store, map, wait)).problems).toEqual([
+      {
+        text: `${layer}: the provision layer is not used any more: its memory has other bytes than it was made with`,
+        mend: 'tsv store gc',
+      },
+    ]);
+    expect([...cache.keys()]).toEqual([c]);
+  });
+});
 
 describe('a layer of the provision cache', () => {
   test('is there once it is whole, with what it rests on, and nothing else is left', async () => {

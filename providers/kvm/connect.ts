@@ -124,8 +124,8 @@ export async function connectMachine(options: {
             part: 'disks have their names',
             hint: `tsv ssh ${name} -c 'ls -l /dev/disk/by-id; systemctl status systemd-udevd'`,
             fatal: true,
-            async check() {
-              if (transport !== undefined) await untilDisksNamed(context, transport);
+            async check(signal: AbortSignal) {
+              if (transport !== undefined) await untilDisksNamed(context, transport, signal);
             },
           },
         ]),

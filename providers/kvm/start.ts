@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { release } from 'node:os';
 import { TsvError } from '../../src/model/errors.ts';
@@ -9,6 +8,7 @@ import { readIdentity } from '../../src/ssh/identity.ts';
 import type { Template } from '../../src/store/template/template.ts';
 import { givesUsers, takeUser } from '../../src/sys/own-user.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
+import { unlessAborted } from '../../src/sys/unless-aborted.ts';
 import type { Accel, AccelChooser } from './accel.ts';
 import { mostOf } from './adjust.ts';
 import { type NicBackend, qemuArguments } from './arguments.ts';
@@ -247,20 +247,6 @@ const shapeSpec = ({ machineType, bootCpus, mostCpus, memoryBytes }: Shape) => (
 async function reportedAccel(qmp: Qmp): Promise<{ accel: 'kvm' | 'tcg'; reason: string }> {
   const enabled = asObject(await qmp.execute('query-kvm')).enabled === true;
   return { accel: enabled ? 'kvm' : 'tcg', reason: 'as QEMU says; it was running already' };
-}
-
-/** What `work` gives, unless the signal fires first. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const over = new AbortController();
-  const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
-  aborted.catch(() => {});
-  work.catch(() => {});
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([work, aborted]);
-  } finally {
-    over.abort();
-  }
 }
 
 const cancelled = (name: string): TsvError =>

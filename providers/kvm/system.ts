@@ -1,4 +1,5 @@
 import type { MachineContext, Transport } from '../../src/model/provider.ts';
+import { unlessAborted } from '../../src/sys/unless-aborted.ts';
 import { diskSerial } from './arguments.ts';
 
 /*
@@ -13,19 +14,25 @@ for name; do
   [ -e "/dev/disk/by-id/virtio-$name" ] || udevadm wait --timeout=30 "/dev/disk/by-id/virtio-$name"
 done`;
 
-/** Resolves when the machine's data disks can be found by their names. */
-export async function untilDisksNamed({ machine }: MachineContext, transport: Pick<Transport, 'exec'>): Promise<void> {
-  await finish(transport, ['sh', '-c', disksNamed, 'sh', ...machine.disks.map(({ name }) => diskSerial(name))]);
-}
+type Way = Pick<Transport, 'exec'>;
 
-/** Resolves when temporary files, settings of the kernel and devices are as everything else in the system expects them. */
-export const untilSystem = (transport: Pick<Transport, 'exec'>): Promise<void> =>
-  finish(transport, ['sh', '-c', 'command -v systemctl >/dev/null && systemctl start sysinit.target']);
+/** Resolves when the machine's data disks can be found by their names. @throws the signal's reason */
+export const untilDisksNamed = ({ machine }: MachineContext, transport: Way, signal: AbortSignal): Promise<void> =>
+  finish(transport, ['sh', '-c', disksNamed, 'sh', ...machine.disks.map(({ name }) => diskSerial(name))], signal);
 
-async function finish(transport: Pick<Transport, 'exec'>, argv: readonly string[]): Promise<void> {
+/**
+ * Resolves when temporary files, settings of the kernel and devices are as everything else in the system expects them: at once, or
+ * after minutes where one of its mounts does not come. @throws the signal's reason
+ */
+export const untilSystem = (transport: Way, signal: AbortSignal): Promise<void> =>
+  finish(transport, ['sh', '-c', 'command -v systemctl >/dev/null && systemctl start sysinit.target'], signal);
+
+async function finish(transport: Way, argv: readonly string[], signal: AbortSignal): Promise<void> {
   const session = await transport.exec({ argv });
   session.stdin.end();
   session.stdout.resume();
   session.stderr.resume();
-  await session.exited;
+  const stop = () => session.signal('TERM');
+  signal.addEventListener('abort', stop, { once: true });
+  await unlessAborted(session.exited, signal).finally(() => signal.removeEventListener('abort', stop));
 }

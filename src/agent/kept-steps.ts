@@ -2,6 +2,7 @@ import { isUnchanged } from '../config/fingerprint.ts';
 import { TsvError, toTsvError } from '../model/errors.ts';
 import type { ProvisionStep } from '../model/project.ts';
 import type { ProvisionCache } from '../store/cache/cache.ts';
+import { unlessAborted } from '../sys/unless-aborted.ts';
 import type { ActionContext } from './action-context.ts';
 import type { Records } from './records.ts';
 
@@ -56,7 +57,7 @@ export class KeptSteps {
         fill: async (folder) => {
           emit({ type: 'notice', text: `keeping ${step.name} for the next machine` });
           // In the memory that is kept it would stay open for ever.
-          await this.leave(name);
+          await unlessAborted(this.leave(name), signal);
           await save(context, { folder, since: new Date(startedAt ?? 0), signal });
           if (!this.pure.has(name)) throw new TsvError('TSV_CACHE', 'somebody went into the machine meanwhile');
         },

@@ -158,10 +158,10 @@ export class Readiness {
   }
 
   /** Before the first step over a way in. One that went on from a template's memory has been there. */
-  private async untilSystem(name: string, transport: Transport): Promise<void> {
+  private async untilSystem(name: string, transport: Transport, signal: AbortSignal): Promise<void> {
     const record = this.records.of(name);
     if (record.boot === 'warm' || this.started.has(transport)) return;
-    await this.records.provider(record).untilSystem?.(transport);
+    await this.records.provider(record).untilSystem?.(transport, signal);
     this.started.add(transport);
   }
 
@@ -223,7 +223,7 @@ export class Readiness {
     const step = machine.provision.find((candidate) => candidate.name === stepName);
     if (step === undefined) throw new TsvError('TSV_INTERNAL', `${name} has no step ${stepName}`);
     const transport = await this.connect(name, context.signal);
-    await this.untilSystem(name, transport);
+    await this.untilSystem(name, transport, context.signal);
     const { user } = this.records.context(name).box;
     await this.records.update(name, (record) => ({ ...record, steps: without(record.steps, stepName) }));
     const { emit, signal } = context;

@@ -177,8 +177,11 @@ export interface Provider {
    * listens. false: it cannot be asked this way, or it does not.
    */
   answers?(context: MachineContext): Promise<boolean>;
-  /** Resolves when the system in a machine is as far as what is installed there may expect: it can be reached before that. */
-  untilSystem?(transport: Transport): Promise<void>;
+  /**
+   * Resolves when the system in a machine is as far as what is installed there may expect: it can be reached before that.
+   * @throws the signal's reason
+   */
+  untilSystem?(transport: Transport, signal: AbortSignal): Promise<void>;
   /**
    * Puts all that has changed in a machine that runs, since it was made, into `folder`, as of one moment, in the form in which
    * a later machine of its box takes it as its uppermost layer. Absent where this kind has no layers.

@@ -5,6 +5,7 @@ import type { Launcher } from '../../src/model/launch.ts';
 import type { Load, MachineContext, StartResult } from '../../src/model/provider.ts';
 import type { ProcessRef } from '../../src/model/state.ts';
 import { readIdentity } from '../../src/ssh/identity.ts';
+import { withStore } from '../../src/store/image/with-store.ts';
 import type { Template } from '../../src/store/template/template.ts';
 import { givesUsers, takeUser } from '../../src/sys/own-user.ts';
 import { syncFolder } from '../../src/sys/sync-folder.ts';
@@ -217,9 +218,11 @@ export function createStart({ launcher, store, accel, nic, find, hold, killAndWa
       const { layer, goesOn } = await takeLayer(context, kept, chosen.accel, accel.facts());
       return (await warmly(goesOn ? layer : notItsMemory)) ?? last({ base: layer.disk });
     }
-    const started = isWarmable(context, files)
-      ? await warmly(await takeTemplate(context, chosen.accel, { store, facts: accel.facts() }))
-      : undefined;
+    if (!isWarmable(context, files)) return last({});
+    // Until its own disk lies over the template's, whoever removes from the store cannot tell that it is used.
+    const started = await withStore(store, 'shared', { signal, progress: notice }, async () =>
+      warmly(await takeTemplate(context, chosen.accel, { store, facts: accel.facts() })),
+    );
     return started ?? last({});
   };
 }

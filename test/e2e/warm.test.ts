@@ -13,8 +13,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { connectGuest } from '../../providers/kvm/guest.ts';
 import { existingRunDir, storeDir } from '../../src/state/paths.ts';
+import { imageFiles, imagesFolder } from '../../src/store/image/layout.ts';
 import { templateFiles, templatesFolder } from '../../src/store/template/layout.ts';
 import { listTemplates } from '../../src/store/template/template.ts';
+import { tryLockExclusive } from '../../src/sys/flock.ts';
 import { givesUsers } from '../../src/sys/own-user.ts';
 import { tsvProgram } from '../support/cli.ts';
 import { fixture, sharedFixture } from '../support/fixture.ts';
@@ -145,6 +147,16 @@ describe('virtual machines that start warm', () => {
     expect(await inside('first', lasting)).toEqual(before);
     const [seconds = ''] = await inside('first', 'date +%s');
     expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(5);
+  });
+
+  test('start when nobody removes from the store: what they lie over could go', async () => {
+    await project().ok('destroy -f second', booting);
+    const lock = openSync(join(imagesFolder(store), imageFiles.lock), 'r+');
+    expect(tryLockExclusive(lock)).toBe(true);
+    const up = project().start('up second', booting);
+    await up.prints(/another tsv removes from the store: waiting/, 60_000).finally(() => closeSync(lock));
+    expect(await up.result).toMatchObject({ code: 0 });
+    expect(await boots()).toEqual(['warm', 'warm']);
   });
 
   test('keep a log that begins with them', async () => {
